@@ -1,0 +1,1 @@
+//! An embedded Kafka-protocol broker for development and tests.

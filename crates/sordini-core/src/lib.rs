@@ -1,0 +1,1 @@
+//! A Kafka producer as a state machine: no clock, thread or socket.

@@ -1,0 +1,1 @@
+//! Kafka's messages, generated; a bounded record-batch reader and the decompressors.

@@ -1,0 +1,1 @@
+//! A deterministic world that tests each promise of the producer.

@@ -1,0 +1,1 @@
+//! A Kafka producer for tokio that says what happened to each record.
