@@ -78,3 +78,38 @@ fn the_settings_choose_the_partitioner() {
     let class = "org.apache.kafka.clients.producer.RoundRobinPartitioner";
     assert_eq!(chosen("partitioner.class", class), Choice::Partition(0));
 }
+
+/// Reads what `interop/golden/Murmur2.java` wrote; its header tells the format.
+struct Golden(&'static [u8]);
+
+impl Golden {
+    fn take<const N: usize>(&mut self) -> [u8; N] {
+        let (taken, rest) = self.0.split_first_chunk().expect("the file ends early");
+        self.0 = rest;
+        *taken
+    }
+
+    fn short(&mut self) -> u16 {
+        u16::from_be_bytes(self.take())
+    }
+}
+
+#[test]
+fn ten_thousand_keys_go_where_javas_client_sends_them() {
+    let mut golden = Golden(include_bytes!("../../tests/golden/murmur2.bin"));
+    let vectors = u32::from_be_bytes(golden.take());
+    assert!(vectors >= 10_000);
+    let [counts] = golden.take();
+    let counts: Vec<u32> = (0..counts).map(|_| u32::from(golden.short())).collect();
+    for _ in 0..vectors {
+        let [length] = golden.take();
+        let (key, rest) = golden.0.split_at(usize::from(length));
+        golden.0 = rest;
+        assert_eq!(murmur2(key), i32::from_be_bytes(golden.take()), "{key:?}");
+        for &count in &counts {
+            let expected = Choice::Partition(i32::from(golden.short()));
+            assert_eq!(choose(&Murmur2, "t", Some(key), count), expected, "{key:?} of {count}");
+        }
+    }
+    assert!(golden.0.is_empty());
+}
