@@ -2,10 +2,15 @@
 
 #![forbid(unsafe_code)]
 
+mod codegen;
 mod examples;
 mod golden;
 mod kafka;
 mod shell;
+mod soak;
+mod test;
+mod tidy;
+mod wasm;
 
 use std::process::ExitCode;
 
@@ -19,10 +24,26 @@ struct Command {
 }
 
 const COMMANDS: &[Command] = &[
+    Command { name: "test", about: "everything CI runs [STEP ..] [--keep-going]", run: test::run },
+    Command {
+        name: "soak",
+        about: "the long runs, resumable [RUN ..] [--list] [--fresh]",
+        run: soak::run,
+    },
+    Command {
+        name: "tidy",
+        about: "the rules of the house: module order, sizes, fences",
+        run: tidy::run,
+    },
     Command {
         name: "kafka",
         about: "a real Apache Kafka on this machine: up, down, topic, run .. (`kafka help`)",
         run: kafka::run,
+    },
+    Command {
+        name: "codegen",
+        about: "Kafka's messages from the committed tables [--check] [--extract CLASSPATH]",
+        run: codegen::run,
     },
     Command {
         name: "golden",
