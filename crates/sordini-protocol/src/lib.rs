@@ -19,6 +19,7 @@ pub mod frame;
 mod message;
 pub mod messages;
 mod reader;
+pub mod records;
 mod uuid;
 
 mod api_key;
