@@ -1,0 +1,146 @@
+//! What others say of a topic and of a folder of logs.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::kafka::{tool, verify};
+use crate::lines::Lines;
+use crate::process::Input;
+
+/// What the Java consumer found in a topic, from its first record to its end.
+#[derive(Debug)]
+pub struct Verdict(Value);
+
+/// Reads the topic to its end with the Java client alone.
+///
+/// # Panics
+/// If it cannot be read.
+#[must_use]
+pub fn read_topic(bootstrap: &str, topic: &str) -> Verdict {
+    let read = verify(&["--bootstrap-server", bootstrap, "--topic", topic]).ok();
+    Verdict(serde_json::from_str(read.text()).unwrap_or_else(|e| panic!("{e}: {read}")))
+}
+
+impl Verdict {
+    /// A number of the summary, such as `records` or `duplicate_values`.
+    ///
+    /// # Panics
+    /// If there is no such number.
+    #[must_use]
+    pub fn number(&self, name: &str) -> u64 {
+        self.0[name].as_u64().unwrap_or_else(|| panic!("no number `{name}` in {}", self.0))
+    }
+
+    /// Number of partitions that hold a record.
+    #[must_use]
+    pub fn partitions_used(&self) -> usize {
+        let partitions = self.0["partitions"].as_array().map(Vec::as_slice).unwrap_or_default();
+        partitions.iter().filter(|partition| partition["count"].as_u64() > Some(0)).count()
+    }
+
+    /// Every line is there once, each key in order, and nothing else.
+    ///
+    /// # Panics
+    /// If not, with the whole summary.
+    pub fn assert_exactly(&self, lines: &Lines) {
+        let shown = &self.0;
+        assert_eq!(self.number("records"), lines.count as u64, "records; {shown}");
+        assert_eq!(self.number("duplicate_values"), 0, "duplicates; {shown}");
+        assert_eq!(self.number("out_of_order"), 0, "out of order; {shown}");
+        assert_eq!(self.number("sequence_gaps"), 0, "gaps; {shown}");
+        assert_eq!(self.number("records_without_sequence"), 0, "strangers; {shown}");
+        assert_eq!(self.0["values_sha256"].as_str(), Some(&*lines.values_sha256()), "{shown}");
+    }
+}
+
+/// What DumpLogSegments prints where a segment is not sound.
+const UNSOUND: &[&str] = &[
+    "isvalid: false",
+    "invalid bytes at the end",
+    "Mismatches in",
+    "Non-consecutive",
+    "out of order timestamp",
+    "not found in",
+];
+
+/// What DumpLogSegments says of one file.
+#[derive(Debug)]
+pub struct Dump {
+    /// The file.
+    pub file: PathBuf,
+    /// What it printed.
+    pub text: String,
+}
+
+impl Dump {
+    /// Why the file is not sound; `None` if it is.
+    #[must_use]
+    pub fn unsound(&self) -> Option<&'static str> {
+        UNSOUND.iter().copied().find(|sign| self.text.contains(sign))
+    }
+
+    /// How many batches are stored with each codec (`NONE`, `GZIP` ..).
+    #[must_use]
+    pub fn codecs(&self) -> BTreeMap<String, usize> {
+        let mut codecs = BTreeMap::new();
+        for line in self.text.lines().filter(|line| line.starts_with("baseOffset:")) {
+            let codec =
+                line.split("compresscodec: ").nth(1).and_then(|rest| rest.split(' ').next());
+            *codecs.entry(codec.unwrap_or("?").to_uppercase()).or_default() += 1;
+        }
+        codecs
+    }
+}
+
+/// Lets DumpLogSegments read every .log (each record of it), .index, .timeindex and .snapshot of a
+/// topic's folders under `data`.
+///
+/// # Panics
+/// If there is no .log, or the tool fails.
+#[must_use]
+pub fn dump_topic(data: &Path, topic: &str) -> Vec<Dump> {
+    let mut files = Vec::new();
+    let is_partition = |name: &str| {
+        let rest = name.strip_prefix(topic).and_then(|rest| rest.strip_prefix('-'));
+        rest.is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    for folder in list(data) {
+        if folder.file_name().and_then(|name| name.to_str()).is_some_and(is_partition) {
+            let known = |file: &PathBuf| {
+                let kind = file.extension().and_then(|kind| kind.to_str());
+                matches!(kind, Some("log" | "index" | "timeindex" | "snapshot"))
+            };
+            files.extend(list(&folder).into_iter().filter(known));
+        }
+    }
+    let is_log = |file: &PathBuf| file.extension().is_some_and(|kind| kind == "log");
+    assert!(files.iter().any(is_log), "no .log of {topic} under {}", data.display());
+    dump(&files)
+}
+
+/// One run of the tool for all files: a JVM takes longer to start than to read them.
+fn dump(files: &[PathBuf]) -> Vec<Dump> {
+    let names: Vec<&str> = files.iter().map(|file| file.to_str().expect("UTF-8")).collect();
+    let args = ["--deep-iteration", "--files", &names.join(",")];
+    let printed = tool("DumpLogSegments", &args, Input::Nothing).ok();
+    let text = format!("{}\n{}", printed.text(), printed.stderr);
+    let mut dumps = Vec::new();
+    for section in text.split("Dumping ").skip(1) {
+        let file = section.split(['\n', ' ']).next().unwrap_or_default();
+        dumps.push(Dump { file: file.into(), text: section.to_owned() });
+    }
+    for file in files {
+        assert!(dumps.iter().any(|dump| dump.file == *file), "{} not in {text}", file.display());
+    }
+    // What it finds it sums up after the last section, whichever file it concerns.
+    dumps
+}
+
+fn list(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("readable").path()).collect();
+    paths.sort();
+    paths
+}
