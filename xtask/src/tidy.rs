@@ -17,6 +17,7 @@ use std::fmt;
 use std::path::Path;
 
 use crate::{Result, shell};
+use order::Order;
 use source::Source;
 
 /// A breach of a rule.
@@ -66,6 +67,8 @@ fn files() -> Result<Vec<String>> {
 }
 
 fn check(root: &Path, files: &[String]) -> Result<Vec<Finding>> {
+    let core = Source::parse(order::ROOT, &shell::read(&root.join(order::ROOT))?);
+    let order = core.map(|core| Order::of(&core)).unwrap_or_default();
     let mut findings = Vec::new();
     for name in files {
         let path = root.join(name);
@@ -73,13 +76,13 @@ fn check(root: &Path, files: &[String]) -> Result<Vec<Finding>> {
         let Ok(text) = String::from_utf8(bytes) else { continue };
         findings.extend(words::check(name, &text));
         if name.ends_with(".rs") {
-            findings.extend(check_rust(name, &text));
+            findings.extend(check_rust(name, &text, &order));
         }
     }
     Ok(findings)
 }
 
-fn check_rust(name: &str, text: &str) -> Vec<Finding> {
+fn check_rust(name: &str, text: &str, order: &Order) -> Vec<Finding> {
     let source = match Source::parse(name, text) {
         Ok(source) => source,
         Err(finding) => return vec![finding],
@@ -88,7 +91,7 @@ fn check_rust(name: &str, text: &str) -> Vec<Finding> {
     if !source.generated {
         findings.extend(sizes::check(&source));
     }
-    findings.extend(order::check(&source));
+    findings.extend(order.check(&source));
     findings.extend(fences::check(&source));
     findings
 }

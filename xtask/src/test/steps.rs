@@ -63,7 +63,7 @@ fn deny() -> Result<Outcome> {
     if !shell::works("cargo", &["deny", "--version"]) {
         return Ok(Outcome::Skipped("cargo-deny is not installed".to_owned()));
     }
-    passed(shell::run(&mut cargo(&["deny", "--offline", "check", "licenses", "bans", "sources"])))
+    passed(shell::run(&mut cargo(&["deny", "check", "licenses", "bans", "sources"])))
 }
 
 fn unit() -> Result<Outcome> {

@@ -1,74 +1,55 @@
-//! The core's modules stand in an order, and each uses only what stands above it.
+//! The core's modules stand in an order, and each uses only what stands above it. The order is that
+//! of the `mod` declarations in the crate's root, where a reader looks first.
+
+use syn::Item;
 
 use super::Finding;
 use super::paths;
 use super::source::Source;
 
 const CORE: &str = "crates/sordini-core";
+pub(super) const ROOT: &str = "crates/sordini-core/src/lib.rs";
 
-/// Top to bottom, as in the crate's documentation.
-const ORDER: &[&str] = &[
-    "time",
-    "error",
-    "config",
-    "guarantees",
-    "wire",
-    "record",
-    "partitioner",
-    "batch",
-    "accumulator",
-    "cluster",
-    "connection",
-    "sequencing",
-    "acks",
-    "idempotence",
-    "transaction",
-    "producer",
-];
+/// The modules of the core, top to bottom.
+#[derive(Debug, Default)]
+pub(super) struct Order(Vec<String>);
 
-pub(super) fn check(source: &Source) -> Vec<Finding> {
-    let Some((CORE, module)) = source.module() else { return Vec::new() };
-    let Some(own) = module.first() else { return check_root(source) };
-    let Some(height) = place(own) else {
-        let message =
-            format!("module `{own}` has no place in the order; give it one in ORDER ({})", file!());
-        return vec![source.finding(1, "module-order", message)];
-    };
-    let mut findings = Vec::new();
-    for (inline, tokens) in source.production() {
-        for path in paths::written(tokens) {
-            let Some(used) = top_module(&path.segments, module.len() + inline) else { continue };
-            if place(used).is_some_and(|used| used > height) {
+impl Order {
+    /// Reads it from the core's root; tests stand outside it.
+    pub(super) fn of(root: &Source) -> Self {
+        let modules = root.file.items.iter().filter_map(|item| match item {
+            Item::Mod(module) => Some(module.ident.to_string()),
+            _ => None,
+        });
+        Self(modules.filter(|name| name != "tests").collect())
+    }
+
+    fn place(&self, module: &str) -> Option<usize> {
+        self.0.iter().position(|name| name == module)
+    }
+
+    pub(super) fn check(&self, source: &Source) -> Vec<Finding> {
+        let Some((CORE, module)) = source.module() else { return Vec::new() };
+        let Some(own) = module.first() else { return Vec::new() };
+        // A file that the root does not declare is not compiled.
+        let Some(height) = self.place(own) else { return Vec::new() };
+        let mut findings = Vec::new();
+        for (inline, tokens) in source.production() {
+            for path in paths::written(tokens) {
+                let used = top_module(&path.segments, module.len() + inline);
+                let Some(used) = used.filter(|used| self.place(used) > Some(height)) else {
+                    continue;
+                };
                 let message = format!(
-                    "`{own}` stands above `{used}` and must not use it; move the shared part up \
-                     or let `producer` carry it between them"
+                    "`{own}` stands above `{used}` in {ROOT} and must not use it; move the common \
+                     part up, or let `producer` carry it between them"
                 );
                 findings.push(source.finding(path.line, "module-order", message));
             }
         }
+        findings.dedup();
+        findings
     }
-    findings.dedup();
-    findings
-}
-
-/// The modules that the crate's root declares all have a place.
-fn check_root(source: &Source) -> Vec<Finding> {
-    let modules = source.file.items.iter().filter_map(|item| match item {
-        syn::Item::Mod(module) => Some(module.ident.to_string()),
-        _ => None,
-    });
-    let unknown = modules.filter(|name| name != "tests" && place(name).is_none());
-    unknown
-        .map(|name| {
-            let message =
-                format!("module `{name}` has no place in the order; give it one in {}", file!());
-            source.finding(1, "module-order", message)
-        })
-        .collect()
-}
-
-fn place(module: &str) -> Option<usize> {
-    ORDER.iter().position(|name| *name == module)
 }
 
 /// The top-level module that a path written at `depth` modules below the root leads into.

@@ -1,10 +1,19 @@
 use serde_json::json;
 
+use super::order::{self, Order};
 use super::paths::{self, Written};
-use super::{Finding, check_rust, crates, words};
+use super::source::Source;
+use super::{Finding, crates, words};
 
 fn rules(findings: &[Finding]) -> Vec<(usize, &str)> {
     findings.iter().map(|finding| (finding.line, finding.rule)).collect()
+}
+
+fn check_rust(name: &str, text: &str) -> Vec<Finding> {
+    let root =
+        "mod time;\nmod error;\npub mod wire;\nmod batch;\nmod acks;\nmod producer;\nmod tests;";
+    let root = Source::parse(order::ROOT, root).unwrap();
+    super::check_rust(name, text, &Order::of(&root))
 }
 
 fn core(module: &str, text: &str) -> Vec<(usize, &'static str)> {
@@ -41,13 +50,6 @@ fn tests_and_words_in_comments_are_no_uses() {
 }
 
 #[test]
-fn a_module_without_a_place_is_found() {
-    assert_eq!(core("shortcut", "//! x"), [(1, "module-order")]);
-    let root = "//! The core.\n#![forbid(unsafe_code)]\nmod time;\nmod shortcut;";
-    assert_eq!(core("lib", root), [(1, "module-order")]);
-}
-
-#[test]
 fn paths_are_read_from_groups_and_macros() {
     let tokens = "use std::{fs, net::{TcpStream, *}}; assert!(a::b == c);".parse().unwrap();
     let found: Vec<String> =
@@ -69,6 +71,22 @@ fn long_functions_are_found_outside_tests() {
     assert_eq!(rules(&check_rust("crates/sordini/tests/x.rs", &body(69))), []);
     let generated = format!("// @generated\n{}", body(69));
     assert_eq!(rules(&check_rust(name, &generated)), []);
+}
+
+#[test]
+fn a_table_is_no_long_function() {
+    let name = "crates/sordini/src/api.rs";
+    let table = |arm: &str| {
+        let arms: String = (0..80).map(|n| format!("        {n} => {arm},\n")).collect();
+        format!("fn f(x: u8) -> u8 {{\n    match x {{\n{arms}        _ => 0,\n    }}\n}}\n")
+    };
+    assert_eq!(rules(&check_rust(name, &table("1"))), []);
+    assert_eq!(rules(&check_rust(name, &table("Kind::A { refresh: true }"))), []);
+    assert_eq!(rules(&check_rust(name, &table("{ g(); 1 }"))), [(1, "function-length")]);
+    assert_eq!(
+        rules(&check_rust(name, &table("if x > 1 { 1 } else { 2 }"))),
+        [(1, "function-length")]
+    );
 }
 
 #[test]
