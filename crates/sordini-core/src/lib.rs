@@ -28,3 +28,15 @@ pub mod memory;
 pub mod batch;
 
 pub mod accumulator;
+
+pub mod sequencing;
+
+pub mod acks;
+
+pub mod idempotence;
+
+pub mod connection;
+
+pub mod cluster;
+
+pub mod producer;

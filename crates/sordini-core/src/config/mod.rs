@@ -29,6 +29,7 @@ use std::time::Duration;
 pub use address::{Address, AddressError};
 pub use builder::ConfigBuilder;
 pub use error::{ConfigError, Said, Warning};
+pub use properties::{Entry as Property, parse as parse_properties};
 
 /// Which acknowledgement a Produce request waits for: `acks`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]

@@ -8,14 +8,22 @@
 use super::ConfigError;
 
 /// One setting, and the line on which it began.
-pub(super) struct Entry {
-    pub(super) line: usize,
-    pub(super) name: String,
-    pub(super) value: String,
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Entry {
+    /// Counted from 1.
+    pub line: usize,
+    /// The setting's name.
+    pub name: String,
+    /// Its value, as text.
+    pub value: String,
 }
 
 /// All settings, in the order of the file; a later one of the same name replaces an earlier one.
-pub(super) fn parse(text: &str) -> Result<Vec<Entry>, ConfigError> {
+///
+/// # Errors
+/// [`ConfigError::Syntax`] where an escape is none.
+pub fn parse(text: &str) -> Result<Vec<Entry>, ConfigError> {
     let mut entries = Vec::new();
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (line, logical) in logical_lines(text) {

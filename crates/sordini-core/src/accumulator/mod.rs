@@ -1,0 +1,444 @@
+//! The data plane: accumulate, then send. Shared by the callers' threads.
+//!
+//! A record is encoded into its partition's open batch on the caller's thread, under that
+//! partition's lock and no other.
+
+pub mod counters;
+pub mod lane;
+pub mod ready;
+pub mod topic;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::accumulator::counters::{Counters, add};
+use crate::accumulator::lane::{Aftermath, Appended, Lane, Supply};
+use crate::accumulator::ready::{Event, Ready, Wake};
+use crate::accumulator::topic::Topic;
+use crate::batch::BatchId;
+use crate::batch::completion::{BatchDeliveries, Delivery};
+use crate::config::Config;
+use crate::error::Refusal;
+use crate::memory::{Memory, Segment};
+use crate::partitioner::{Choice, Keyed, Partitioner};
+use crate::record::Record;
+use crate::time::{Clock, Timestamp};
+use crate::wire::{batch_header, record};
+
+/// A record with the partition that the caller chose for it, if any.
+#[derive(Debug, Clone, Copy)]
+pub struct Intent<'a> {
+    /// The record.
+    pub record: Record<'a>,
+    /// An explicit partition; `None` lets the partitioner choose.
+    pub partition: Option<i32>,
+}
+
+/// Why an append did not happen now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotAppended {
+    /// It never will.
+    Refused(Refusal),
+    /// The topic's partitions are not known, or others wait for them: [`Topic::wait`].
+    Unresolved,
+    /// `buffer.memory` is exhausted, or others wait for it: [`Memory::wait`] for `least` bytes,
+    /// and come again with that segment.
+    NoMemory {
+        /// Bytes needed.
+        least: usize,
+    },
+}
+
+/// What a caller brings along to an append.
+#[derive(Debug, Default)]
+pub struct Provision {
+    /// A segment from [`Memory::wait`]. What an append does not need stays here.
+    pub segment: Option<Segment>,
+    /// Which of the sticky partitions keyless records go to (a thread's number, say).
+    pub stripe: usize,
+}
+
+/// The data plane of one producer.
+pub struct Accumulator {
+    memory: Arc<Memory>,
+    ready: Ready,
+    clock: Arc<dyn Clock>,
+    coarse: AtomicI64,
+    batch_ids: AtomicU64,
+    batch_size: usize,
+    max_request_size: usize,
+    partitioner: Arc<dyn Partitioner>,
+    topics: Mutex<Topics>,
+    closed: AtomicBool,
+    counters: Counters,
+}
+
+#[derive(Debug, Default)]
+struct Topics {
+    by_name: BTreeMap<Arc<str>, Arc<Topic>>,
+    created: u32,
+    seed: u64,
+    refusal: Option<Refusal>,
+}
+
+impl std::fmt::Debug for Accumulator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Accumulator")
+            .field("memory", &self.memory.reserved())
+            .field("closed", &self.closed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a record is to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Target {
+    At(u32),
+    /// The partition that keyless records stick to now.
+    Any,
+}
+
+/// A run of records of one lane.
+struct Stretch {
+    done: usize,
+    /// The target of the record at `done`, if it was asked for already: a partitioner may have
+    /// state, and is asked once a record.
+    next: Option<Target>,
+    result: Result<(), NotAppended>,
+}
+
+impl Accumulator {
+    pub(crate) fn new(
+        config: &Config,
+        partitioner: Arc<dyn Partitioner>,
+        clock: Arc<dyn Clock>,
+        wake: Arc<dyn Wake>,
+        seed: u64,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            memory: Memory::new(config.buffer_memory),
+            ready: Ready::new(wake),
+            clock,
+            coarse: AtomicI64::new(i64::MIN),
+            batch_ids: AtomicU64::new(0),
+            batch_size: config.batch_size,
+            max_request_size: config.max_request_size,
+            partitioner,
+            topics: Mutex::new(Topics { seed, ..Topics::default() }),
+            closed: AtomicBool::new(false),
+            counters: Counters::default(),
+        })
+    }
+
+    /// The memory of all batches.
+    #[must_use]
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
+    /// What the control plane should look at.
+    #[must_use]
+    pub fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
+    /// The live counters.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Sets the time that records without a timestamp carry, but for those that open a batch.
+    /// The driver refreshes it every millisecond while a batch is open.
+    pub fn set_coarse_time(&self, now: Timestamp) {
+        self.coarse.store(now.0, Ordering::Relaxed);
+    }
+
+    /// Every batch that is open now has a smaller id.
+    #[must_use]
+    pub fn mark(&self) -> BatchId {
+        BatchId(self.batch_ids.load(Ordering::SeqCst))
+    }
+
+    /// Refuses all appends from now on. Idempotent.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
+    /// Is the producer closed to new records?
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// The handle for the topic `name`, made at the first call. Sends nothing yet.
+    pub fn topic(&self, name: &str) -> Arc<Topic> {
+        let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(topic) = topics.by_name.get(name) {
+            return Arc::clone(topic);
+        }
+        let index = topics.created;
+        topics.created += 1;
+        let seed = topics.seed ^ u64::from(index).wrapping_mul(0xd6e8_feb8_6659_fd93);
+        let topic = Arc::new(Topic::new(index, name, seed));
+        if let Some(refusal) = &topics.refusal {
+            topic.refuse(refusal, true);
+        }
+        topics.by_name.insert(Arc::clone(topic.name()), Arc::clone(&topic));
+        topic
+    }
+
+    /// Forgets the topic's name, so that the next handle is another topic's.
+    pub(crate) fn retire(&self, topic: &Topic) {
+        let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        if topics.by_name.get(topic.name()).is_some_and(|known| known.index() == topic.index()) {
+            topics.by_name.remove(topic.name());
+        }
+    }
+
+    /// Refuses every append to every topic, present and future.
+    pub(crate) fn refuse_all(&self, refusal: &Refusal) {
+        let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        topics.refusal.get_or_insert_with(|| refusal.clone());
+        let all: Vec<_> = topics.by_name.values().cloned().collect();
+        drop(topics);
+        all.iter().for_each(|topic| topic.refuse(refusal, true));
+    }
+
+    /// Appends a record on the caller's thread. Ok is acceptance: the record will end exactly once,
+    /// and its receipt (if asked for) says how.
+    pub fn try_append(
+        &self,
+        topic: &Arc<Topic>,
+        intent: &Intent<'_>,
+        receipt: bool,
+        provision: &mut Provision,
+    ) -> Result<Option<Delivery>, NotAppended> {
+        if !topic.is_passable() {
+            return Err(topic.refusal().map_or(NotAppended::Unresolved, NotAppended::Refused));
+        }
+        self.append_in_turn(topic, intent, receipt, provision)
+    }
+
+    /// As [`Accumulator::try_append`], for the holder of a [`topic::Turn`].
+    pub fn append_in_turn(
+        &self,
+        topic: &Arc<Topic>,
+        intent: &Intent<'_>,
+        receipt: bool,
+        provision: &mut Provision,
+    ) -> Result<Option<Delivery>, NotAppended> {
+        let target = self.plan(topic, intent)?;
+        let at = target.partition(topic, provision.stripe);
+        let lane = topic.lane(at).expect("a planned partition exists");
+        let mut supply = self.supply(receipt, target, provision);
+        let result = loop {
+            let mut locked = lane.lock();
+            let appended = locked.append(&intent.record, &mut supply);
+            let aftermath = locked.unlock();
+            self.follow_up(topic, lane, at, &aftermath, provision.stripe);
+            match appended {
+                Appended::Done(delivery) => break Ok(delivery),
+                Appended::Refused(refusal) => break Err(NotAppended::Refused(refusal)),
+                Appended::NeedSegment { least, wanted } => {
+                    if let Err(error) = self.refill(&mut supply, least, wanted) {
+                        break Err(error);
+                    }
+                }
+            }
+        };
+        provision.segment = supply.spare.take().map(|(segment, _)| segment);
+        result
+    }
+
+    /// Appends `intents` in order, each run of one partition under one lock, and stops at the
+    /// first that cannot be appended now. Returns how many were appended.
+    pub fn append_run(
+        &self,
+        topic: &Arc<Topic>,
+        intents: &[Intent<'_>],
+        deliveries: Option<&mut BatchDeliveries>,
+        provision: &mut Provision,
+    ) -> (usize, Result<(), NotAppended>) {
+        if !topic.is_passable() {
+            let refusal = topic.refusal();
+            return (0, Err(refusal.map_or(NotAppended::Unresolved, NotAppended::Refused)));
+        }
+        let mut receipts = deliveries;
+        let mut done = 0;
+        let mut planned = None;
+        while let Some(first) = intents.get(done) {
+            let target = match planned.take().map_or_else(|| self.plan(topic, first), Ok) {
+                Ok(target) => target,
+                Err(error) => return (done, Err(error)),
+            };
+            let rest = &intents[done..];
+            let stretch = self.append_stretch(topic, rest, target, &mut receipts, provision);
+            done += stretch.done;
+            planned = stretch.next;
+            if let Err(error) = stretch.result {
+                return (done, Err(error));
+            }
+        }
+        (done, Ok(()))
+    }
+
+    /// Appends the records at the front of `intents` that go to one lane, under one lock.
+    fn append_stretch(
+        &self,
+        topic: &Arc<Topic>,
+        intents: &[Intent<'_>],
+        target: Target,
+        receipts: &mut Option<&mut BatchDeliveries>,
+        provision: &mut Provision,
+    ) -> Stretch {
+        let at = target.partition(topic, provision.stripe);
+        let lane = topic.lane(at).expect("a planned partition exists");
+        let mut supply = self.supply(receipts.is_some(), target, provision);
+        let mut stretch = Stretch { done: 0, next: Some(target), result: Ok(()) };
+        loop {
+            let mut locked = lane.lock();
+            let ended = loop {
+                let Some(intent) = intents.get(stretch.done) else { break None };
+                stretch.next = stretch.next.or_else(|| self.plan(topic, intent).ok());
+                if stretch.next != Some(target) || locked.switches() {
+                    break None;
+                }
+                match locked.append(&intent.record, &mut supply) {
+                    Appended::Done(delivery) => {
+                        if let (Some(receipts), Some(delivery)) = (receipts.as_mut(), delivery) {
+                            let (batch, index) = delivery.batch();
+                            receipts.push(batch, index);
+                        }
+                        stretch.done += 1;
+                        stretch.next = None;
+                    }
+                    other => break Some(other),
+                }
+            };
+            let aftermath = locked.unlock();
+            self.follow_up(topic, lane, at, &aftermath, provision.stripe);
+            stretch.result = match ended {
+                None | Some(Appended::Done(_)) => Ok(()),
+                Some(Appended::Refused(refusal)) => Err(NotAppended::Refused(refusal)),
+                Some(Appended::NeedSegment { least, wanted }) => {
+                    match self.refill(&mut supply, least, wanted) {
+                        Ok(()) => continue,
+                        Err(error) => Err(error),
+                    }
+                }
+            };
+            provision.segment = supply.spare.take().map(|(segment, _)| segment);
+            return stretch;
+        }
+    }
+
+    fn supply(&self, receipt: bool, target: Target, provision: &mut Provision) -> Supply<'_> {
+        Supply {
+            spare: provision.segment.take().map(|segment| (segment, self.clock.now())),
+            coarse: self.coarse.load(Ordering::Relaxed),
+            batch_size: self.batch_size,
+            ids: &self.batch_ids,
+            receipt,
+            sticky: target == Target::Any,
+        }
+    }
+
+    /// Takes a spare segment from the pool, outside the lane's lock.
+    fn refill(
+        &self,
+        supply: &mut Supply<'_>,
+        least: usize,
+        wanted: usize,
+    ) -> Result<(), NotAppended> {
+        match self.memory.try_take(least, wanted) {
+            Some(segment) => {
+                let now = self.clock.now();
+                supply.coarse = supply.coarse.max(now.wall.0);
+                self.coarse.fetch_max(now.wall.0, Ordering::Relaxed);
+                supply.spare = Some((segment, now));
+                Ok(())
+            }
+            None => {
+                // The oldest open batches are sealed now, whatever their linger.
+                self.ready.push(Event::Pressure);
+                Err(NotAppended::NoMemory { least })
+            }
+        }
+    }
+
+    fn follow_up(
+        &self,
+        topic: &Topic,
+        lane: &Arc<Lane>,
+        at: u32,
+        aftermath: &Aftermath,
+        stripe: usize,
+    ) {
+        if aftermath.switch {
+            topic.switch(stripe, at);
+        }
+        if aftermath.opened > 0 {
+            add(&self.counters.batches_opened, aftermath.opened);
+        }
+        if aftermath.notify {
+            self.ready.push(Event::Lane(Arc::clone(lane)));
+        }
+    }
+
+    /// Refuses what could never be sent.
+    fn check(&self, record: &Record<'_>) -> Result<(), NotAppended> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(NotAppended::Refused(Refusal::Closed));
+        }
+        let payload = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
+        let limit = self.max_request_size.min(self.memory.limit());
+        if record.headers.is_empty() && payload + batch_header::LEN + 64 <= limit {
+            return Ok(());
+        }
+        let size = record::upper_bound(record) + batch_header::LEN;
+        let too_large =
+            |limit, setting| Err(NotAppended::Refused(Refusal::TooLarge { size, limit, setting }));
+        if size > self.max_request_size {
+            return too_large(self.max_request_size, "max.request.size");
+        }
+        if size > self.memory.limit() {
+            return too_large(self.memory.limit(), "buffer.memory");
+        }
+        Ok(())
+    }
+
+    /// Checks the record, and asks where it is to go.
+    fn plan(&self, topic: &Topic, intent: &Intent<'_>) -> Result<Target, NotAppended> {
+        self.check(&intent.record)?;
+        let partitions = topic.partitions();
+        let record = &intent.record;
+        let partition = match intent.partition {
+            Some(partition) => partition,
+            None => {
+                let keyed = Keyed::new(topic.name(), record.key, record.value);
+                match self.partitioner.partition(keyed, partitions) {
+                    Choice::Partition(partition) => partition,
+                    Choice::Any => return Ok(Target::Any),
+                }
+            }
+        };
+        match u32::try_from(partition) {
+            Ok(at) if at < partitions => Ok(Target::At(at)),
+            _ => Err(NotAppended::Refused(Refusal::UnknownPartition {
+                partition,
+                partitions: partitions as i32,
+            })),
+        }
+    }
+}
+
+impl Target {
+    fn partition(self, topic: &Topic, stripe: usize) -> u32 {
+        match self {
+            Self::At(at) => at,
+            Self::Any => topic.sticky(stripe),
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! What an acknowledgement, or its absence, means.
+
+pub mod retry;
+pub mod verdict;

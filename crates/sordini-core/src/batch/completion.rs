@@ -1,0 +1,365 @@
+//! One completion per batch, and for each record an index into it.
+//!
+//! S5: a record's outcome is set exactly once.
+
+use std::future::Future;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use crate::error::DeliveryError;
+
+/// Whether the broker recognised the record as one that it had already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Deduplicated {
+    /// No: there was one attempt, or every earlier one was definitely refused.
+    No,
+    /// An earlier attempt's outcome is unknown; the broker answers a duplicate like a first append.
+    Possible,
+    /// Yes: it answered DUPLICATE_SEQUENCE_NUMBER.
+    Yes,
+}
+
+/// What became of a run of records of one batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// They were acknowledged, as far as `acks` asks.
+    Written {
+        /// The first record's offset; `None` with `acks=0`, and for a duplicate whose offset the
+        /// broker did not tell.
+        base_offset: Option<i64>,
+        /// The broker's append time in milliseconds, if the topic stamps that.
+        log_append_time: Option<i64>,
+        /// Were they there already?
+        deduplicated: Deduplicated,
+    },
+    /// They were not acknowledged.
+    Failed(Arc<DeliveryError>),
+}
+
+/// An acknowledged record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Written {
+    /// The partition it is in.
+    pub partition: i32,
+    /// Its offset; `None` with `acks=0`, and for a duplicate whose offset the broker did not tell.
+    pub offset: Option<i64>,
+    /// Its timestamp in milliseconds: the record's own, or the broker's append time where the
+    /// topic has `message.timestamp.type=LogAppendTime`.
+    pub timestamp: i64,
+    /// Whether the broker had it already.
+    pub deduplicated: Deduplicated,
+}
+
+/// The shared completion of one batch.
+#[derive(Debug)]
+pub struct BatchCompletion {
+    partition: i32,
+    done: AtomicBool,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// How many records the batch has; `None` while it is open.
+    total: Option<u32>,
+    resolved: u32,
+    /// In the order of the records; one, unless the batch was split.
+    runs: Vec<Run>,
+    waiters: Vec<Option<Waiter>>,
+    /// Places of `waiters` that are empty.
+    free: Vec<u32>,
+}
+
+#[derive(Debug, Clone)]
+struct Run {
+    records: Range<u32>,
+    outcome: Outcome,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    /// The record whose receipt owns the place.
+    index: u32,
+    waker: Waker,
+}
+
+impl BatchCompletion {
+    /// The completion of a batch of `partition` that is open.
+    #[must_use]
+    pub fn new(partition: i32) -> Self {
+        Self { partition, done: AtomicBool::new(false), inner: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The batch was sealed with `total` records.
+    pub fn seal(&self, total: u32) {
+        let before = self.lock().total.replace(total);
+        assert!(before.is_none(), "S1: sealed twice");
+    }
+
+    /// Sets the outcome of a run of records, and wakes all who wait.
+    ///
+    /// # Panics
+    /// If one of them has an outcome already (S5), or the batch is open (S1).
+    pub fn resolve(&self, records: Range<u32>, outcome: Outcome) {
+        let waiters = {
+            let mut inner = self.lock();
+            let total = inner.total.expect("S1: an open batch has no outcome");
+            let at = inner.runs.partition_point(|run| run.records.end <= records.start);
+            let clear = inner.runs.get(at).is_none_or(|run| records.end <= run.records.start);
+            assert!(clear && records.end <= total, "S5: a record was resolved twice");
+            inner.resolved += records.end - records.start;
+            inner.runs.insert(at, Run { records, outcome });
+            if inner.resolved == total {
+                self.done.store(true, Ordering::Release);
+            }
+            inner.free.clear();
+            std::mem::take(&mut inner.waiters)
+        };
+        // Outside the lock: a waker may run anything.
+        waiters.into_iter().flatten().for_each(|waiter| waiter.waker.wake());
+    }
+
+    /// Have all records of the batch an outcome?
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.done.load(Ordering::Acquire)
+    }
+
+    /// The partition the batch is for.
+    #[must_use]
+    pub fn partition(&self) -> i32 {
+        self.partition
+    }
+
+    /// The outcomes of `records` in their order, each with the run of records that it holds for;
+    /// those that have none yet are left out.
+    #[must_use]
+    pub fn outcomes(&self, records: Range<u32>) -> Vec<(Range<u32>, Outcome)> {
+        let inner = self.lock();
+        let clip = |run: &Run| {
+            let part = run.records.start.max(records.start)..run.records.end.min(records.end);
+            let skipped = part.start.saturating_sub(run.records.start);
+            (!part.is_empty()).then(|| (part, run.outcome.starting_at(skipped)))
+        };
+        inner.runs.iter().filter_map(clip).collect()
+    }
+}
+
+impl Outcome {
+    /// The outcome of the run's records from its `skipped`-th on.
+    fn starting_at(&self, skipped: u32) -> Self {
+        let mut outcome = self.clone();
+        if let Self::Written { base_offset: Some(base), .. } = &mut outcome {
+            *base += i64::from(skipped);
+        }
+        outcome
+    }
+}
+
+impl Inner {
+    fn outcome(&self, index: u32) -> Option<(u32, &Outcome)> {
+        let at = self.runs.partition_point(|run| run.records.end <= index);
+        let run = self.runs.get(at).filter(|run| run.records.contains(&index))?;
+        Some((index - run.records.start, &run.outcome))
+    }
+
+    /// Registers `waker` for the record at `index`, in the place it owns already if it has one.
+    fn register(&mut self, index: u32, slot: Option<u32>, waker: &Waker) -> u32 {
+        if let Some(slot) = slot
+            && let Some(Some(waiter)) = self.waiters.get_mut(slot as usize)
+            && waiter.index == index
+        {
+            waiter.waker.clone_from(waker);
+            return slot;
+        }
+        let waiter = Some(Waiter { index, waker: waker.clone() });
+        if let Some(slot) = self.free.pop() {
+            self.waiters[slot as usize] = waiter;
+            return slot;
+        }
+        self.waiters.push(waiter);
+        (self.waiters.len() - 1) as u32
+    }
+
+    /// Frees the place, if the record at `index` still owns it.
+    fn unregister(&mut self, index: u32, slot: u32) {
+        if let Some(place) = self.waiters.get_mut(slot as usize)
+            && place.as_ref().is_some_and(|waiter| waiter.index == index)
+        {
+            *place = None;
+            self.free.push(slot);
+        }
+    }
+}
+
+/// The receipt of an accepted record: await it for what became of the record.
+///
+/// Dropping it does not take the record back: an accepted record is delivered or fails whether or
+/// not anybody asks.
+#[derive(Debug)]
+#[must_use = "the record's failure is seen only here; call detach() where that is meant"]
+pub struct Delivery {
+    batch: Arc<BatchCompletion>,
+    index: u32,
+    slot: Option<u32>,
+    timestamp: i64,
+}
+
+impl Delivery {
+    /// The receipt of the `index`-th record of `batch`, which carries `timestamp`.
+    pub fn new(batch: Arc<BatchCompletion>, index: u32, timestamp: i64) -> Self {
+        Self { batch, index, slot: None, timestamp }
+    }
+
+    /// The outcome, if it is known already.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Result<Written, DeliveryError>> {
+        let inner = self.batch.lock();
+        let (place, outcome) = inner.outcome(self.index)?;
+        Some(match outcome {
+            Outcome::Written { base_offset, log_append_time, deduplicated } => Ok(Written {
+                partition: self.batch.partition,
+                offset: base_offset.map(|base| base + i64::from(place)),
+                timestamp: log_append_time.unwrap_or(self.timestamp),
+                deduplicated: *deduplicated,
+            }),
+            Outcome::Failed(error) => Err(DeliveryError::clone(error)),
+        })
+    }
+
+    /// The partition that the record was appended to.
+    #[must_use]
+    pub fn partition(&self) -> i32 {
+        self.batch.partition
+    }
+
+    /// The completion of the record's batch, and the record's index in it.
+    #[must_use]
+    pub fn batch(&self) -> (&Arc<BatchCompletion>, u32) {
+        (&self.batch, self.index)
+    }
+
+    /// Lets go of the receipt: the record is still delivered, or fails unseen (but counted).
+    pub fn detach(self) {}
+}
+
+impl Future for Delivery {
+    type Output = Result<Written, DeliveryError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        // Registered first, so that a resolve between a look and a registration is not missed.
+        let known = {
+            let mut inner = this.batch.lock();
+            let known = inner.outcome(this.index).is_some();
+            if !known {
+                this.slot = Some(inner.register(this.index, this.slot, cx.waker()));
+            }
+            known
+        };
+        if !known {
+            return Poll::Pending;
+        }
+        this.slot = None;
+        Poll::Ready(this.outcome().expect("S5: an outcome is never taken back"))
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot {
+            self.batch.lock().unregister(self.index, slot);
+        }
+    }
+}
+
+/// The receipts of records that were handed in together: one reference per batch touched.
+#[derive(Debug, Default)]
+#[must_use = "failures are seen only here; call detach() where that is meant"]
+pub struct BatchDeliveries {
+    runs: Vec<(Arc<BatchCompletion>, Range<u32>)>,
+    waiting: Option<Delivery>,
+}
+
+impl BatchDeliveries {
+    /// Adds the record at `index` of `batch`.
+    pub fn push(&mut self, batch: &Arc<BatchCompletion>, index: u32) {
+        if let Some((last, records)) = self.runs.last_mut()
+            && Arc::ptr_eq(last, batch)
+            && records.end == index
+        {
+            records.end += 1;
+            return;
+        }
+        self.runs.push((Arc::clone(batch), index..index + 1));
+    }
+
+    /// How many records.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.runs.iter().map(|(_, records)| records.len()).sum()
+    }
+
+    /// True if there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// Lets go of the receipts.
+    pub fn detach(self) {}
+}
+
+/// What became of a run of records that were handed in together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RunOutcome {
+    /// How many records, in the order they were handed in.
+    pub count: u32,
+    /// The partition they were appended to.
+    pub partition: i32,
+    /// What became of them.
+    pub outcome: Outcome,
+}
+
+impl Future for BatchDeliveries {
+    type Output = Vec<RunOutcome>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        loop {
+            let open = this.runs.iter().find_map(|(batch, records)| {
+                if batch.is_done() {
+                    return None;
+                }
+                let inner = batch.lock();
+                let index = records.clone().find(|&index| inner.outcome(index).is_none())?;
+                Some((batch, index))
+            });
+            let Some((batch, index)) = open else { break };
+            let mut waiting = Delivery::new(Arc::clone(batch), index, 0);
+            let pending = Pin::new(&mut waiting).poll(cx).is_pending();
+            this.waiting = Some(waiting);
+            if pending {
+                return Poll::Pending;
+            }
+        }
+        this.waiting = None;
+        let mut all = Vec::with_capacity(this.runs.len());
+        for (batch, records) in &this.runs {
+            for (run, outcome) in batch.outcomes(records.clone()) {
+                let count = run.end - run.start;
+                all.push(RunOutcome { count, partition: batch.partition, outcome });
+            }
+        }
+        Poll::Ready(all)
+    }
+}

@@ -1,0 +1,146 @@
+//! A batch that takes records.
+
+use std::sync::Arc;
+
+use crate::batch::BatchId;
+use crate::batch::body::Body;
+use crate::batch::completion::BatchCompletion;
+use crate::batch::sealed::Sealed;
+use crate::memory::Segment;
+use crate::record::Record;
+use crate::time::{Instant, Now};
+use crate::wire::{batch_header, record};
+
+/// More records than this in one batch would not fit its count and sequence range.
+const MAX_COUNT: u32 = i32::MAX as u32;
+
+/// A batch that takes records.
+#[derive(Debug)]
+pub(crate) struct Open {
+    id: BatchId,
+    opened: Instant,
+    base_timestamp: i64,
+    max_timestamp: i64,
+    count: u32,
+    len: usize,
+    segments: Vec<Segment>,
+    completion: Arc<BatchCompletion>,
+}
+
+/// A record measured for its place in an open batch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fitted {
+    measured: record::Measured,
+    timestamp: i64,
+}
+
+impl Fitted {
+    pub(crate) fn len(&self) -> usize {
+        self.measured.total
+    }
+}
+
+/// Where a record came to stand.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    pub(crate) index: u32,
+    pub(crate) timestamp: i64,
+    pub(crate) len: usize,
+}
+
+impl Open {
+    pub(crate) fn new(id: BatchId, now: Now, partition: i32, first: &Record<'_>) -> Self {
+        let base_timestamp = first.timestamp.unwrap_or(now.wall.0);
+        Self {
+            id,
+            opened: now.mono,
+            base_timestamp,
+            max_timestamp: base_timestamp,
+            count: 0,
+            len: 0,
+            segments: Vec::with_capacity(4),
+            completion: Arc::new(BatchCompletion::new(partition)),
+        }
+    }
+
+    /// Measures `record` for the next place; a record without a timestamp takes `coarse`, or the
+    /// batch's base where that is later.
+    pub(crate) fn fit(&self, record: &Record<'_>, coarse: i64) -> Fitted {
+        let timestamp = record.timestamp.unwrap_or(coarse.max(self.base_timestamp));
+        let delta = timestamp.wrapping_sub(self.base_timestamp);
+        Fitted { measured: record::measure(record, self.count, delta), timestamp }
+    }
+
+    /// May the record join, by `batch.size` and by what a header can count? The first always may.
+    pub(crate) fn admits(&self, fitted: &Fitted, batch_size: usize) -> bool {
+        self.count == 0
+            || (batch_header::LEN + self.len + fitted.len() <= batch_size
+                && self.count < MAX_COUNT
+                && fitted.timestamp.checked_sub(self.base_timestamp).is_some())
+    }
+
+    /// Is there room for it in the last segment?
+    pub(crate) fn has_room(&self, fitted: &Fitted) -> bool {
+        self.segments.last().is_some_and(|segment| segment.room() >= fitted.len())
+    }
+
+    pub(crate) fn grow(&mut self, segment: Segment) {
+        self.segments.push(segment);
+    }
+
+    /// The size of the segment that the batch would like next.
+    pub(crate) fn wanted_segment(segments: usize, batch_size: usize, len: usize) -> usize {
+        // Four times the last, up to what the batch can still take, and up to 16 KiB; large
+        // batches use 64 KiB so that one is not hundreds of iovecs.
+        let ceiling = if batch_size > 256 << 10 { 64 << 10 } else { 16 << 10 };
+        let by_growth = 1024usize << (2 * segments.min(3));
+        let left = batch_size.saturating_sub(batch_header::LEN + len);
+        by_growth.min(ceiling).min(left.max(1024))
+    }
+
+    pub(crate) fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    pub(crate) fn id(&self) -> BatchId {
+        self.id
+    }
+
+    pub(crate) fn completion(&self) -> &Arc<BatchCompletion> {
+        &self.completion
+    }
+
+    /// Appends the record; the caller made sure of [`Open::has_room`].
+    pub(crate) fn push(&mut self, record: &Record<'_>, fitted: Fitted) -> Placed {
+        let index = self.count;
+        let delta = fitted.timestamp - self.base_timestamp;
+        let segment = self.segments.last_mut().expect("S1: an open batch has a segment");
+        record::push(segment.buffer(), record, index, delta, fitted.measured);
+        self.count += 1;
+        self.len += fitted.len();
+        self.max_timestamp = self.max_timestamp.max(fitted.timestamp);
+        Placed { index, timestamp: fitted.timestamp, len: fitted.len() }
+    }
+
+    pub(crate) fn seal(self) -> Sealed {
+        assert!(self.count > 0, "S1: a batch without records was sealed");
+        self.completion.seal(self.count);
+        Sealed {
+            id: self.id,
+            opened: self.opened,
+            base_timestamp: self.base_timestamp,
+            max_timestamp: self.max_timestamp,
+            records: 0..self.count,
+            completion: self.completion,
+            body: Body(self.segments),
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! What goes into the machine, and what comes out.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use sordini_protocol::ErrorCode;
+
+use crate::batch::BatchId;
+use crate::batch::completion::{BatchCompletion, Outcome};
+use crate::batch::sealed::Returned;
+use crate::batch::stages::{Compressed, Job};
+use crate::config::Address;
+use crate::connection::ConnId;
+use crate::connection::produce::Frame;
+use crate::error::DeliveryError;
+use crate::time::Instant;
+
+/// Names a command for its answer; the driver chooses it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u64);
+
+/// What happened outside.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// The connection is up; bytes may flow.
+    Connected {
+        /// Which.
+        conn: ConnId,
+    },
+    /// The connection could not be made.
+    ConnectFailed {
+        /// Which.
+        conn: ConnId,
+        /// Why, for a person; it ends up in errors.
+        cause: Arc<str>,
+    },
+    /// The connection broke, or the peer closed it. [`Input::Transmitted`] for all bytes that the
+    /// network took must come first: bytes not reported count as never sent.
+    Disconnected {
+        /// Which.
+        conn: ConnId,
+        /// Why, for a person.
+        cause: Arc<str>,
+    },
+    /// Bytes arrived, in any fragmentation.
+    Received {
+        /// Which.
+        conn: ConnId,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
+    /// The network took bytes.
+    Transmitted {
+        /// Which.
+        conn: ConnId,
+        /// How many bytes of the connection's frames, since it was made.
+        through: u64,
+    },
+    /// The accumulator's [`Wake`](crate::accumulator::ready::Wake) was called.
+    LanesDue,
+    /// An [`Output::Compress`] is done.
+    Compressed(Compressed),
+    /// The application asks for something.
+    Command(Command),
+}
+
+/// What the application asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Tell when every record accepted before `mark` was taken has its outcome; send without
+    /// waiting for linger.
+    Flush {
+        /// For the answer.
+        token: Token,
+        /// From [`Accumulator::mark`](crate::accumulator::Accumulator::mark), taken when the
+        /// application called.
+        mark: BatchId,
+    },
+    /// Accept nothing more, deliver what was accepted, and fail what is left at `deadline`. A
+    /// second close may bring the deadline forward.
+    Close {
+        /// For the answer.
+        token: Token,
+        /// When to give up.
+        deadline: Instant,
+    },
+}
+
+/// The answer to a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finished {
+    /// Every record from before the mark has its outcome.
+    Flushed,
+    /// Every accepted record has its outcome; the machine does nothing more.
+    Closed,
+}
+
+/// What is to be done outside, in this order.
+#[derive(Debug)]
+pub enum Output {
+    /// Resolve the name, try its addresses, and connect.
+    Connect {
+        /// Names the connection from now on.
+        conn: ConnId,
+        /// Where to.
+        address: Address,
+        /// How often in a row this address failed before; starts the tries at another of the
+        /// name's addresses each time.
+        failures: u32,
+    },
+    /// Close the connection and forget it; frames not yet written are dropped. No input about it
+    /// may follow.
+    Disconnect {
+        /// Which.
+        conn: ConnId,
+    },
+    /// Write the frame behind those before.
+    Transmit {
+        /// Which.
+        conn: ConnId,
+        /// What.
+        frame: Frame,
+    },
+    /// Compress a batch; see [`Job::run`].
+    Compress(Job),
+    /// Records have their outcome: [`BatchCompletion::resolve`] it.
+    Deliver(Delivered),
+    /// A command is done.
+    Finish {
+        /// Which.
+        token: Token,
+        /// How.
+        result: Finished,
+    },
+    /// Something to log.
+    Trace(Trace),
+}
+
+/// A run of records and its outcome.
+#[derive(Debug)]
+pub struct Delivered {
+    /// Whom to tell.
+    pub completion: Arc<BatchCompletion>,
+    /// Which records.
+    pub records: Range<u32>,
+    /// What became of them.
+    pub outcome: Outcome,
+    /// The records themselves, if they failed and were asked back.
+    pub returned: Option<Returned>,
+}
+
+impl Delivered {
+    /// Resolves the completion and hands back the records, if they are.
+    pub fn resolve(self) -> Option<Returned> {
+        self.completion.resolve(self.records, self.outcome);
+        self.returned
+    }
+}
+
+/// Something worth a log line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Trace {
+    /// A connection is ready for requests.
+    Connected {
+        /// Which.
+        conn: ConnId,
+        /// `host:port`.
+        address: Arc<str>,
+    },
+    /// A connection failed or broke.
+    Disconnected {
+        /// Which.
+        conn: ConnId,
+        /// `host:port`.
+        address: Arc<str>,
+        /// Why.
+        cause: Arc<str>,
+    },
+    /// A batch is sent again.
+    Retry {
+        /// Its topic.
+        topic: Arc<str>,
+        /// Its partition.
+        partition: i32,
+        /// The broker's answer; `None` when the connection broke.
+        code: Option<ErrorCode>,
+        /// How often it was sent so far.
+        attempts: u32,
+    },
+    /// A batch failed.
+    Failed(Arc<DeliveryError>),
+    /// The partition takes a new epoch after a batch failed for good (KIP-360).
+    EpochBumped {
+        /// Its topic.
+        topic: Arc<str>,
+        /// Its partition.
+        partition: i32,
+        /// The new epoch.
+        epoch: i16,
+    },
+    /// The broker's log does not continue where this producer's records ended: acknowledged
+    /// records may be lost there.
+    DataLoss {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        partition: i32,
+        /// The broker's answer.
+        code: ErrorCode,
+    },
+    /// The producer has its id.
+    ProducerId {
+        /// The id.
+        producer_id: i64,
+        /// Its epoch.
+        epoch: i16,
+    },
+    /// The topic was deleted, or made anew with another id.
+    TopicGone {
+        /// Its name.
+        topic: Arc<str>,
+    },
+    /// The producer cannot go on.
+    Fatal(ErrorCode),
+}

@@ -1,0 +1,391 @@
+//! The unresolved batches of one partition, in order, and the sequence they are stamped from.
+//!
+//! S2: per partition and epoch, the base sequences sent are contiguous. S4: a batch is first sent
+//! only within five of the oldest unresolved, and alone until the partition's first
+//! acknowledgement under a producer id.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::batch::stages::Stamped;
+use crate::sequencing::slot::{RequestId, Slot, SlotKey};
+use crate::time::Instant;
+use crate::wire::batch_header::Stamp;
+
+/// The broker remembers this many batches of a producer and partition.
+pub const REMEMBERED: usize = 5;
+
+/// After so long without a batch the broker may have forgotten the producer
+/// (`producer.id.expiration.ms`, a day by default; an hour is on the safe side).
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
+
+/// A producer id with its epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProducerIdentity {
+    /// The id.
+    pub id: i64,
+    /// The epoch.
+    pub epoch: i16,
+}
+
+/// How this partition's batches are stamped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sequence {
+    /// Not at all: no idempotence.
+    Unstamped,
+    /// With the producer's identity, once there is one.
+    Unclaimed,
+    /// From here.
+    Claimed { identity: ProducerIdentity, next: i32, proven: bool },
+    /// A batch of this identity failed for good, and left a gap: what was sent is awaited, then
+    /// the line takes a new epoch.
+    Broken { identity: ProducerIdentity, forgotten: bool },
+}
+
+/// One partition's line.
+#[derive(Debug)]
+pub struct Line {
+    slots: VecDeque<Slot>,
+    sequence: Sequence,
+    window: usize,
+    last_acknowledged: Instant,
+    /// No new epoch is taken before: a broker that refuses every one must not be asked without
+    /// pause.
+    not_before: Instant,
+}
+
+/// `sequence` plus `count`, wrapping to 0 behind 2^31 - 1.
+#[must_use]
+pub const fn advance(sequence: i32, count: u32) -> i32 {
+    ((sequence as i64 + count as i64) & i32::MAX as i64) as i32
+}
+
+impl Line {
+    /// A line that keeps up to `window` batches unresolved.
+    #[must_use]
+    pub fn new(idempotent: bool, window: usize) -> Self {
+        let window = if idempotent { window.min(REMEMBERED) } else { window };
+        let sequence = if idempotent { Sequence::Unclaimed } else { Sequence::Unstamped };
+        Self {
+            slots: VecDeque::new(),
+            sequence,
+            window,
+            last_acknowledged: Instant::ZERO,
+            not_before: Instant::ZERO,
+        }
+    }
+
+    /// The unresolved batches, oldest first.
+    #[must_use]
+    pub fn slots(&self) -> &VecDeque<Slot> {
+        &self.slots
+    }
+
+    /// Is nothing on its way?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Does the line wait for its sent batches before it takes a new epoch?
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        matches!(self.sequence, Sequence::Broken { .. })
+    }
+
+    /// May another batch be taken from the lane? (S4)
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        match self.sequence {
+            Sequence::Broken { .. } => false,
+            Sequence::Unclaimed | Sequence::Claimed { proven: false, .. } => self.slots.is_empty(),
+            Sequence::Unstamped | Sequence::Claimed { .. } => {
+                self.slots.len() < self.window && !self.is_retrying()
+            }
+        }
+    }
+
+    /// Is the oldest batch one that was sent before and goes again, or is it expired? Until it is
+    /// resolved nothing else is sent: what follows it could only be refused, or overtake it.
+    fn is_retrying(&self) -> bool {
+        match self.slots.front() {
+            None | Some(Slot::Compressing(_)) => false,
+            Some(Slot::Ready(batch)) => batch.meta.attempts > 0,
+            Some(Slot::Waiting { .. } | Slot::Expired { .. }) => true,
+            Some(Slot::InFlight { batch, begun, .. }) => batch.meta.attempts > u32::from(*begun),
+        }
+    }
+
+    /// Adds a batch behind the others.
+    ///
+    /// # Panics
+    /// If there is no room (S4).
+    pub fn push(&mut self, slot: Slot) {
+        assert!(self.has_room(), "S4: a batch was taken beyond the window");
+        self.slots.push_back(slot);
+    }
+
+    /// The place of the batch that may be sent now; at most one is ever a candidate, for order's
+    /// sake.
+    #[must_use]
+    pub fn next_to_send(&self, now: Instant) -> Option<usize> {
+        let retrying = self.is_retrying();
+        for (place, slot) in self.slots.iter().enumerate() {
+            match slot {
+                Slot::InFlight { .. } | Slot::Expired { .. } if retrying => return None,
+                Slot::InFlight { .. } | Slot::Expired { .. } => {}
+                // What may be re-stamped waits for the new epoch; what is bound to the old one
+                // is asked for until it is answered.
+                Slot::Waiting { batch, .. } if self.is_broken() && !batch.meta.ambiguous => {}
+                Slot::Waiting { not_before, .. } if place == self.oldest_bound() => {
+                    return (*not_before <= now).then_some(place);
+                }
+                Slot::Ready(_) if self.can_stamp() && (place == 0 || !retrying) => {
+                    return self.is_within_window(place).then_some(place);
+                }
+                Slot::Waiting { .. } | Slot::Ready(_) | Slot::Compressing(_) => return None,
+            }
+        }
+        None
+    }
+
+    /// When a batch that waits for its backoff may go, or the line may take a new epoch.
+    #[must_use]
+    pub fn next_retry(&self) -> Option<Instant> {
+        if self.is_broken() && !self.slots.iter().any(Slot::is_bound) {
+            return Some(self.not_before);
+        }
+        match self.slots.get(self.oldest_bound()) {
+            Some(Slot::Waiting { not_before, .. }) => Some(*not_before),
+            _ => None,
+        }
+    }
+
+    /// The place of the oldest batch that the present stamps still count for.
+    fn oldest_bound(&self) -> usize {
+        if !self.is_broken() {
+            return 0;
+        }
+        self.slots.iter().position(Slot::is_bound).unwrap_or(0)
+    }
+
+    /// Is the batch at `place` the head of the line, by whose answer the broker's state can be
+    /// judged?
+    #[must_use]
+    pub fn is_head(&self, place: usize) -> bool {
+        place == self.oldest_bound()
+    }
+
+    fn is_within_window(&self, place: usize) -> bool {
+        match self.sequence {
+            Sequence::Broken { .. } => false,
+            Sequence::Unclaimed | Sequence::Claimed { proven: false, .. } => place == 0,
+            Sequence::Unstamped | Sequence::Claimed { .. } => place < self.window,
+        }
+    }
+
+    fn can_stamp(&self) -> bool {
+        matches!(self.sequence, Sequence::Unstamped | Sequence::Claimed { .. })
+    }
+
+    /// Does the line need an identity before its oldest batch can be sent, and may take it now?
+    #[must_use]
+    pub fn needs_identity(&self, now: Instant) -> bool {
+        match self.sequence {
+            Sequence::Unclaimed => true,
+            Sequence::Broken { .. } => {
+                self.not_before <= now && !self.slots.iter().any(Slot::is_bound)
+            }
+            Sequence::Unstamped | Sequence::Claimed { .. } => false,
+        }
+    }
+
+    /// The identity the line was stamped with so far.
+    #[must_use]
+    pub fn identity(&self) -> Option<ProducerIdentity> {
+        match self.sequence {
+            Sequence::Claimed { identity, .. } | Sequence::Broken { identity, .. } => {
+                Some(identity)
+            }
+            Sequence::Unstamped | Sequence::Unclaimed => None,
+        }
+    }
+
+    /// Starts a sequence under `identity`, at 0. Batches that were definitely refused give their
+    /// old stamps up.
+    ///
+    /// # Panics
+    /// If a batch is still bound to its old stamp (S3).
+    pub fn claim(&mut self, identity: ProducerIdentity, now: Instant) {
+        assert!(self.needs_identity(now), "S2: a sequence was given up without need");
+        // The broker holds a new epoch of an id it knows to sequence 0 itself; an id that it does
+        // not know may begin anywhere, so the first batch goes alone (S4).
+        let forgotten = matches!(self.sequence, Sequence::Broken { forgotten: true, .. });
+        let known = !forgotten && self.identity().is_some_and(|old| old.id == identity.id);
+        self.sequence = Sequence::Claimed { identity, next: 0, proven: known };
+        for place in 0..self.slots.len() {
+            self.change(place, |slot| match slot {
+                Slot::Waiting { batch, .. } => Slot::Ready(batch.unstamp()),
+                other => other,
+            });
+        }
+    }
+
+    /// Moves the slot at `place` into another state.
+    fn change(&mut self, place: usize, into: impl FnOnce(Slot) -> Slot) {
+        let slot = self.slots.remove(place).expect("S1: the batch is in the line");
+        self.slots.insert(place, into(slot));
+    }
+
+    /// Has the partition acknowledged a batch under this producer id?
+    #[must_use]
+    pub fn is_proven(&self) -> bool {
+        matches!(self.sequence, Sequence::Claimed { proven: true, .. })
+    }
+
+    /// Stamps the batch at `place` if it is not yet, and marks it in flight. Returns it for the
+    /// request.
+    ///
+    /// # Panics
+    /// If the batch may not be sent now.
+    pub fn send(&mut self, place: usize, request: RequestId, now: Instant) -> &Stamped {
+        let idle = now.saturating_since(self.last_acknowledged);
+        if let Sequence::Claimed { proven, .. } = &mut self.sequence
+            && self.slots.len() == 1
+            && idle > FORGOTTEN_AFTER
+        {
+            *proven = false;
+        }
+        let batch = match self.slots.remove(place) {
+            Some(Slot::Waiting { batch, .. }) => batch,
+            Some(Slot::Ready(batch)) => {
+                let stamp = self.next_stamp(batch.meta.count());
+                batch.stamp(stamp)
+            }
+            _ => panic!("S1: only a ready or waiting batch is sent"),
+        };
+        self.slots.insert(place, Slot::InFlight { batch, request, begun: false });
+        match &self.slots[place] {
+            Slot::InFlight { batch, .. } => batch,
+            _ => unreachable!("just stored"),
+        }
+    }
+
+    fn next_stamp(&mut self, count: u32) -> Stamp {
+        match &mut self.sequence {
+            Sequence::Unstamped => Stamp::NONE,
+            Sequence::Claimed { identity, next, .. } => {
+                let base_sequence = *next;
+                *next = advance(*next, count);
+                Stamp { producer_id: identity.id, epoch: identity.epoch, base_sequence }
+            }
+            Sequence::Unclaimed | Sequence::Broken { .. } => {
+                panic!("S2: a batch was stamped without a sequence")
+            }
+        }
+    }
+
+    /// The place of a batch, if it is here.
+    #[must_use]
+    pub fn place(&self, key: SlotKey) -> Option<usize> {
+        self.slots.iter().position(|slot| slot.key() == key)
+    }
+
+    /// A byte of the batch's request was written: its fate is now the network's.
+    pub fn begin(&mut self, key: SlotKey, request: RequestId) {
+        let Some(place) = self.place(key) else { return };
+        if let Slot::InFlight { batch, request: current, begun } = &mut self.slots[place]
+            && *current == request
+            && !*begun
+        {
+            *begun = true;
+            batch.meta.attempts += 1;
+        }
+    }
+
+    /// The slot at `place`, to change in place.
+    pub fn slot_mut(&mut self, place: usize) -> &mut Slot {
+        &mut self.slots[place]
+    }
+
+    /// Takes the batch at `place` out of the line for good: it was acknowledged.
+    pub fn acknowledge(&mut self, place: usize, now: Instant) -> Slot {
+        self.last_acknowledged = now;
+        if let Sequence::Claimed { identity, proven, .. } = &mut self.sequence {
+            let stamp = match &self.slots[place] {
+                Slot::InFlight { batch, .. } => Some(batch.stamp),
+                Slot::Expired { stamp, .. } => Some(*stamp),
+                _ => None,
+            };
+            let of_this =
+                |stamp: Stamp| stamp.producer_id == identity.id && stamp.epoch == identity.epoch;
+            *proven |= stamp.is_some_and(of_this);
+        }
+        self.slots.remove(place).expect("S1: the batch is in the line")
+    }
+
+    /// Takes the batch at `place` out of the line for good: it failed. If it had a sequence, the
+    /// line is broken behind it.
+    pub fn fail(&mut self, place: usize) -> Slot {
+        let slot = self.slots.remove(place).expect("S1: the batch is in the line");
+        if matches!(slot, Slot::InFlight { .. } | Slot::Waiting { .. } | Slot::Expired { .. }) {
+            self.break_sequence();
+        }
+        slot
+    }
+
+    /// The sequence cannot go on: a new epoch is needed once what was sent is resolved.
+    fn break_sequence(&mut self) {
+        if let Sequence::Claimed { identity, .. } = self.sequence {
+            self.sequence = Sequence::Broken { identity, forgotten: false };
+        }
+    }
+
+    /// The broker does not take the present stamps: the batch at `place`, which it refused, waits
+    /// for a new epoch, not before `not_before`. `forgotten`: it holds nothing of this producer.
+    pub fn renew(&mut self, place: usize, not_before: Instant, forgotten: bool) {
+        self.retry_at(place, not_before);
+        self.break_sequence();
+        self.not_before = not_before;
+        if let Sequence::Broken { forgotten: known, .. } = &mut self.sequence {
+            *known |= forgotten;
+        }
+    }
+
+    /// Puts the batch at `place`, which was in flight, back to wait for another attempt.
+    pub fn retry_at(&mut self, place: usize, not_before: Instant) {
+        self.change(place, |slot| match slot {
+            Slot::InFlight { batch, .. } => Slot::Waiting { batch, not_before },
+            _ => panic!("S1: only a batch in flight is retried"),
+        });
+    }
+
+    /// Takes the records' part out of the batch at `place`, which is in flight, and leaves its
+    /// place in the sequence until its request is answered.
+    pub fn expire_in_flight(&mut self, place: usize) -> Stamped {
+        let key = self.slots[place].key();
+        let Some(Slot::InFlight { batch, request, .. }) = self.slots.remove(place) else {
+            panic!("S1: only a batch in flight expires there")
+        };
+        self.slots.insert(place, Slot::Expired { key, stamp: batch.stamp, request });
+        batch
+    }
+
+    /// Puts `children` in the place of the batch at `place`, which every attempt was definitely
+    /// refused for: they cover exactly its sequences (S3).
+    pub fn replace(&mut self, place: usize, children: impl IntoIterator<Item = Slot>) -> Slot {
+        let parent = self.slots.remove(place).expect("S1: the batch is in the line");
+        for (offset, child) in children.into_iter().enumerate() {
+            self.slots.insert(place + offset, child);
+        }
+        parent
+    }
+
+    /// Takes all batches out, to fail them.
+    pub fn drain(&mut self) -> Vec<Slot> {
+        self.slots.drain(..).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;
