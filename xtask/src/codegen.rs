@@ -2,10 +2,11 @@
 //!
 //! - `codegen` writes the Rust from the tables under `crates/sordini-protocol/schema/`.
 //! - `codegen --check` fails if the committed Rust differs. Needs no network and no JDK.
-//! - `codegen --extract CLASSPATH` first rewrites the tables; the first entry of the class path
-//!   is the kafka-clients jar, slf4j-api must be on it too. Needs a JDK.
+//! - `codegen --extract` first rewrites the tables from the jar of the Kafka that the project
+//!   brings up (`interop/kafka`). Needs a JDK, Maven and, the first time, the network.
 
 mod emit;
+mod emit_codes;
 mod emit_index;
 mod extract;
 mod schema;
@@ -21,18 +22,18 @@ use std::process::{Command, Stdio};
 ///
 /// # Errors
 /// A text that says what failed and what to do.
-pub fn run(args: &[String]) -> Result<(), String> {
+pub(crate) fn run(args: &[String]) -> Result<(), String> {
     let krate = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/sordini-protocol");
     let schema_dir = krate.join("schema");
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
         [] => write(&krate, &generate(&schema_dir)?),
         ["--check"] => check(&krate, &generate(&schema_dir)?),
-        ["--extract", classpath] => {
-            extract::run(classpath, &schema_dir, &krate.join("tests/java/Facts.java"))?;
+        ["--extract"] => {
+            extract::run(&schema_dir, &krate.join("tests/java/Facts.java"))?;
             write(&krate, &generate(&schema_dir)?)
         }
-        _ => Err("usage: cargo xtask codegen [--check | --extract CLASSPATH]".into()),
+        _ => Err("usage: cargo xtask codegen [--check | --extract]".into()),
     }
 }
 
@@ -49,8 +50,8 @@ fn generate(schema_dir: &Path) -> Result<Vec<(PathBuf, String)>, String> {
         modules.push((family, messages));
     }
     let mut files = vec![
-        (PathBuf::from("src/api_key.rs"), emit_index::api_keys(&read("api_keys.txt")?)?),
-        (PathBuf::from("src/error_code.rs"), emit_index::error_codes(&read("errors.txt")?)?),
+        (PathBuf::from("src/api_key.rs"), emit_codes::api_keys(&read("api_keys.txt")?)?),
+        (PathBuf::from("src/error_code.rs"), emit_codes::error_codes(&read("errors.txt")?)?),
         (PathBuf::from("src/messages/mod.rs"), emit_index::modules(&modules)),
     ];
     for (family, messages) in &modules {

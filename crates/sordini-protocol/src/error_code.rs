@@ -284,6 +284,7 @@ pub enum ErrorCode {
     StreamsTopologyDescriptionUpdateFailed,
     /// 136, `CONTROLLER_ID_NOT_REGISTERED`.
     ControllerIdNotRegistered,
+
     /// A code that Kafka 4.4 does not have. [`ErrorCode::from_code`] never makes it of a
     /// known code.
     Unrecognized(i16),

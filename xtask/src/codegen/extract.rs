@@ -1,33 +1,56 @@
 //! From the kafka-clients jar to the tables: facts only, without Kafka's comments.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
 
+use crate::shell;
+
 use super::schema::{self, Field, Message, Struct, Type, Versions};
 
 /// Reads `families.txt` and writes one table per family, `api_keys.txt` and `errors.txt`.
-pub(crate) fn run(classpath: &str, schema_dir: &Path, java: &Path) -> Result<(), String> {
-    let jar = classpath.split(':').next().unwrap_or_default();
-    let jar = fs::canonicalize(jar).map_err(|e| format!("{jar}: {e}"))?;
-    let work = std::env::temp_dir().join(format!("sordini-codegen-{}", std::process::id()));
-    fs::create_dir_all(&work).map_err(|e| format!("{}: {e}", work.display()))?;
-    let result = extract(&jar, classpath, schema_dir, java, &work);
-    let _ = fs::remove_dir_all(&work);
-    result
+pub(crate) fn run(schema_dir: &Path, errors_program: &Path) -> Result<(), String> {
+    let mut classpath = shell::program("bash");
+    let classpath = shell::output(classpath.args(["interop/kafka/kafka", "classpath"]))?;
+    let classpath = classpath.trim();
+    let work = tempfile::tempdir().map_err(|e| format!("no temporary folder: {e}"))?;
+    let jar = clients_jar(classpath)?;
+    extract_messages(&jar, schema_dir, work.path())?;
+    let mut java = shell::program("java");
+    let errors = shell::output(java.args(["-cp", classpath]).arg(errors_program))?;
+    let header = format!(
+        "# Error codes of {}: code, name, is it retriable, does it ask for new metadata.\n",
+        jar_name(&jar)
+    );
+    write(&schema_dir.join("errors.txt"), &(header + &errors))
 }
 
-fn extract(
-    jar: &Path,
-    classpath: &str,
-    schema_dir: &Path,
-    java: &Path,
-    work: &Path,
-) -> Result<(), String> {
-    let java = fs::canonicalize(java).map_err(|e| format!("{}: {e}", java.display()))?;
-    run_in(work, Command::new("jar").arg("xf").arg(jar).arg("common/message"))?;
+/// The kafka-clients jar on a class path whose entries are jars or `FOLDER/*`.
+fn clients_jar(classpath: &str) -> Result<PathBuf, String> {
+    let is_clients = |path: &Path| {
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        name.starts_with("kafka-clients-") && name.ends_with(".jar") && !name.contains("-test")
+    };
+    for entry in classpath.split(':') {
+        let jars = match entry.strip_suffix("/*") {
+            Some(folder) => {
+                let entries = fs::read_dir(folder).map_err(|e| format!("{folder}: {e}"))?;
+                entries.filter_map(|e| Some(e.ok()?.path())).collect()
+            }
+            None => vec![PathBuf::from(entry)],
+        };
+        if let Some(jar) = jars.into_iter().find(|jar| is_clients(jar)) {
+            return Ok(jar);
+        }
+    }
+    Err(format!("no kafka-clients jar on the class path {classpath}"))
+}
+
+fn extract_messages(jar: &Path, schema_dir: &Path, work: &Path) -> Result<(), String> {
+    let mut unpack = Command::new("jar");
+    shell::run(unpack.current_dir(work).arg("xf").arg(jar).arg("common/message"))?;
     let messages = work.join("common/message");
     for family in super::families(schema_dir)? {
         let table: Vec<Message> = if family == "Header" {
@@ -45,13 +68,7 @@ fn extract(
         );
         write(&schema_dir.join(super::table_name(&family)), &text)?;
     }
-    write(&schema_dir.join("api_keys.txt"), &api_keys(&messages, jar)?)?;
-    let errors = run_in(work, Command::new("java").args(["-cp", classpath]).arg(java))?;
-    let header = format!(
-        "# Error codes of {}: code, name, is it retriable, does it ask for new metadata.\n",
-        jar_name(jar)
-    );
-    write(&schema_dir.join("errors.txt"), &(header + &errors))
+    write(&schema_dir.join("api_keys.txt"), &api_keys(&messages, jar)?)
 }
 
 fn jar_name(jar: &Path) -> String {
@@ -60,17 +77,6 @@ fn jar_name(jar: &Path) -> String {
 
 fn write(path: &Path, text: &str) -> Result<(), String> {
     fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))
-}
-
-fn run_in(dir: &Path, command: &mut Command) -> Result<String, String> {
-    let output = command
-        .current_dir(dir)
-        .output()
-        .map_err(|e| format!("{command:?}: {e}; a JDK of at least 17 must be on the PATH"))?;
-    if !output.status.success() {
-        return Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)));
-    }
-    String::from_utf8(output.stdout).map_err(|e| format!("{command:?}: {e}"))
 }
 
 /// One line per API that Kafka still serves: key, name, versions, flexible from.

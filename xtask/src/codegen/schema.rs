@@ -66,7 +66,7 @@ pub(crate) enum Type {
     Bytes,
     Records,
     Struct(String),
-    Array(Box<Type>),
+    Array(Box<Self>),
 }
 
 impl Type {

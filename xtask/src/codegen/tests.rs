@@ -26,7 +26,8 @@ fn tables_survive_printing_and_parsing() {
         let name = super::table_name(&family);
         let text = std::fs::read_to_string(schema_dir().join(&name)).expect("table");
         let messages = schema::parse(&text).expect("a table");
-        let body: String = text.lines().filter(|l| !l.starts_with('#')).map(|l| format!("{l}\n")).collect();
+        let body: String =
+            text.lines().filter(|l| !l.starts_with('#')).map(|l| format!("{l}\n")).collect();
         assert_eq!(schema::print(&messages), body, "{name}");
     }
 }
