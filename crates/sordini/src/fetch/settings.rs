@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use sordini_core::config::{ConfigBuilder, parse_properties};
+
 use super::error::SettingError;
 use super::machine::Millis;
 
@@ -213,6 +215,24 @@ impl Settings {
             _ => return Err(unknown(name)),
         }
         Ok(None)
+    }
+
+    /// Sets all settings of a Java `.properties` file, and returns the warnings. Those that only
+    /// producers have are passed over: one file may serve both.
+    ///
+    /// # Errors
+    /// If the file can't be read as such, or the first error of [`Settings::set`].
+    pub fn properties(&mut self, text: &str) -> Result<Vec<String>, SettingError> {
+        let entries = parse_properties(text).map_err(|error| SettingError(error.to_string()))?;
+        let mut warnings = Vec::new();
+        for entry in entries {
+            let name = entry.name.as_str();
+            let here = SUPPORTED.contains(&name) || HARMLESS.contains(&name);
+            if here || ConfigBuilder::new().set(name, &entry.value).is_err() {
+                warnings.extend(self.set(name, &entry.value)?);
+            }
+        }
+        Ok(warnings)
     }
 
     /// Whether the settings can be used.

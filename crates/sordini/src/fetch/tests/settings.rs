@@ -50,3 +50,14 @@ fn what_can_not_be_obeyed_is_an_error_that_says_why() {
     }
     assert!(Settings::default().check().is_err(), "no address was given");
 }
+
+#[test]
+fn one_properties_file_serves_a_producer_and_a_reader() {
+    let mut settings = Settings::default();
+    let text = "bootstrap.servers=a:1\nacks=all\nlinger.ms=5\nfetch.max.bytes=9\ngroup.id=g\n";
+    let warnings = settings.properties(text).expect("all names are known");
+    assert_eq!(warnings.len(), 1, "group.id: {warnings:?}");
+    assert_eq!((settings.bootstrap_text().as_str(), settings.fetch_max_bytes), ("a:1", 9));
+    let error = settings.properties("fetch.max.byte=9").expect_err("it is unknown").to_string();
+    assert!(error.contains("fetch.max.bytes"), "{error}");
+}
