@@ -139,6 +139,11 @@ impl Lane {
         locked.state.sealed.iter().filter(|sealed| sealed.id < mark).count()
     }
 
+    /// Seals the open batch, if there is one.
+    pub(crate) fn seal(&self) {
+        self.lock().seal_open();
+    }
+
     /// Refuses every later append with `refusal`; the first refusal stays.
     pub(crate) fn refuse(&self, refusal: &Refusal) {
         self.lock().state.refusal.get_or_insert_with(|| refusal.clone());

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::batch::stages::Stamped;
+use crate::batch::stages::{Compressed, Stamped};
 use crate::sequencing::slot::{RequestId, Slot, SlotKey};
 use crate::time::Instant;
 use crate::wire::batch_header::Stamp;
@@ -303,6 +303,14 @@ impl Line {
         }
     }
 
+    /// The codec is done with the batch at `place`.
+    pub fn compressed(&mut self, place: usize, compressed: Compressed) {
+        self.change(place, |slot| match slot {
+            Slot::Compressing(batch) => Slot::Ready(batch.into_ready(compressed)),
+            _ => panic!("S1: only a compressing batch comes back from a codec"),
+        });
+    }
+
     /// The slot at `place`, to change in place.
     pub fn slot_mut(&mut self, place: usize) -> &mut Slot {
         &mut self.slots[place]
@@ -335,7 +343,7 @@ impl Line {
     }
 
     /// The sequence cannot go on: a new epoch is needed once what was sent is resolved.
-    fn break_sequence(&mut self) {
+    pub fn break_sequence(&mut self) {
         if let Sequence::Claimed { identity, .. } = self.sequence {
             self.sequence = Sequence::Broken { identity, forgotten: false };
         }
@@ -371,14 +379,17 @@ impl Line {
         batch
     }
 
-    /// Puts `children` in the place of the batch at `place`, which every attempt was definitely
-    /// refused for: they cover exactly its sequences (S3).
-    pub fn replace(&mut self, place: usize, children: impl IntoIterator<Item = Slot>) -> Slot {
-        let parent = self.slots.remove(place).expect("S1: the batch is in the line");
-        for (offset, child) in children.into_iter().enumerate() {
-            self.slots.insert(place + offset, child);
+    /// Takes the batch at `place` out, to put what replaces it in its place.
+    pub fn remove(&mut self, place: usize) -> Slot {
+        self.slots.remove(place).expect("S1: the batch is in the line")
+    }
+
+    /// Puts the halves of a batch that every attempt was definitely refused for in its place:
+    /// they cover exactly its sequences (S3).
+    pub fn insert(&mut self, place: usize, halves: [Slot; 2]) {
+        for (offset, half) in halves.into_iter().enumerate() {
+            self.slots.insert(place + offset, half);
         }
-        parent
     }
 
     /// Takes all batches out, to fail them.

@@ -1,0 +1,191 @@
+//! Takes batches from their lanes and puts them into Produce requests.
+
+use std::sync::Arc;
+
+use crate::accumulator::counters::add;
+use crate::batch::sealed::Sealed;
+use crate::batch::stages::{Job, JobId};
+use crate::config::{Acks, Codec};
+use crate::connection::produce::{Part, Preface, frame};
+use crate::connection::{Asked, ConnId};
+use crate::producer::Producer;
+use crate::producer::io::Output;
+use crate::producer::partitions::PartitionKey;
+use crate::producer::responses::Request;
+use crate::sequencing::slot::{RequestId, Slot, SlotKey};
+use crate::wire::batch_header;
+
+/// Bytes that a partition takes in a request beside its batch, at most; a topic's name besides.
+const FRAMING: usize = 32;
+
+impl Producer {
+    /// Sends what the partitions led by `node` have, as far as its connection takes it.
+    pub(super) fn pump(&mut self, node: i32) {
+        loop {
+            if self.runnable.get(&node).is_none_or(|queue| queue.is_empty()) {
+                self.runnable.remove(&node);
+                return;
+            }
+            let Some(conn) = self.connection_to(node) else { return };
+            let max = self.config.max_in_flight_requests_per_connection as usize;
+            let connection = &self.connections[&conn];
+            if !connection.can_send(self.now) || connection.produce_in_flight() >= max {
+                return;
+            }
+            if !self.send_request(node, conn) {
+                return;
+            }
+        }
+    }
+
+    /// Composes and sends one request; false if no partition had a batch for it after all.
+    fn send_request(&mut self, node: i32, conn: ConnId) -> bool {
+        let request = RequestId(self.next_request);
+        let mut parts = Vec::new();
+        let mut entries = Vec::new();
+        let mut visited = Vec::new();
+        let mut size = 0;
+        let turns = self.runnable.get(&node).map_or(0, |queue| queue.len());
+        for _ in 0..turns {
+            let Some(key) = self.next_runnable(node) else { break };
+            let Some(place) = self.prepare(key) else {
+                visited.push(key);
+                continue;
+            };
+            let len = self.part_len(key, place);
+            if !parts.is_empty() && size + len > self.config.max_request_size {
+                self.requeue_first(node, key);
+                break;
+            }
+            size += len;
+            visited.push(key);
+            let (part, slot) = self.part(key, place, request);
+            parts.push(part);
+            entries.push((key, slot));
+        }
+        let sent = !parts.is_empty();
+        if sent {
+            self.transmit(conn, request, parts, entries);
+        }
+        for key in visited {
+            self.touch(key);
+        }
+        sent
+    }
+
+    fn part_len(&self, key: PartitionKey, place: usize) -> usize {
+        let name = self.topics.get(&key.0).map_or(0, |topic| topic.name().len());
+        let body = match self.partitions[&key].line.slots().get(place) {
+            Some(Slot::Ready(batch)) => batch.body.len(),
+            Some(Slot::Waiting { batch, .. }) => batch.body.len(),
+            _ => 0,
+        };
+        batch_header::LEN + body + FRAMING + name
+    }
+
+    /// Finds, or takes from the lane, the batch that goes next.
+    fn prepare(&mut self, key: PartitionKey) -> Option<usize> {
+        self.claim(key);
+        let now = self.now;
+        let partition = self.partitions.get_mut(&key)?;
+        if let Some(place) = partition.line.next_to_send(now) {
+            return Some(place);
+        }
+        if !partition.line.has_room() {
+            return None;
+        }
+        let (batch, view) = partition.lane.take(true);
+        partition.view = view;
+        self.enlist(key, batch?);
+        self.partitions.get(&key)?.line.next_to_send(now)
+    }
+
+    /// Gives the line an identity to stamp with, if it needs one.
+    fn claim(&mut self, key: PartitionKey) {
+        let Some(partition) = self.partitions.get_mut(&key) else { return };
+        if !partition.line.needs_identity(self.now) {
+            return;
+        }
+        let old = partition.line.identity();
+        let Some(identity) = self.identity.renewed(old) else { return };
+        partition.line.claim(identity, self.now);
+        if old.is_some() {
+            add(&self.accumulator.counters().epoch_bumps, 1);
+            self.trace_epoch(key, identity.epoch);
+        }
+    }
+
+    /// Puts a batch into its partition's line, through the codec if there is one.
+    fn enlist(&mut self, key: PartitionKey, batch: Sealed) {
+        let counters = self.accumulator.counters();
+        add(&counters.records_taken, u64::from(batch.count()));
+        let len = batch.body.len() as u64;
+        add(&counters.bytes_uncompressed, len);
+        let codec = self.config.compression_type;
+        let slot = if codec == Codec::None {
+            add(&counters.bytes_compressed, len);
+            Slot::Ready(batch.into_ready())
+        } else {
+            let id = JobId { topic: key.0, partition: key.1, batch: batch.id };
+            let (compressing, body) = batch.into_compressing();
+            let level = self.config.compression_level();
+            let memory = Arc::clone(self.accumulator.memory());
+            self.outputs.push_back(Output::Compress(Job::new(id, body, codec, level, memory)));
+            Slot::Compressing(compressing)
+        };
+        self.on_way += 1;
+        if let Some(partition) = self.partitions.get_mut(&key) {
+            partition.line.push(slot);
+        }
+    }
+
+    fn part(&mut self, key: PartitionKey, place: usize, request: RequestId) -> (Part, SlotKey) {
+        let topic = self.topics.get(&key.0).expect("a partition has its topic");
+        let name = Arc::clone(topic.name());
+        let id = self.cluster.topic(key.0).map_or(sordini_protocol::Uuid::ZERO, |info| info.id);
+        let partition = self.partitions.get_mut(&key).expect("the caller looked it up");
+        let batch = partition.line.send(place, request, self.now);
+        let part = Part {
+            topic: key.0,
+            name,
+            id,
+            partition: key.1,
+            header: batch.header,
+            body: Arc::clone(&batch.body),
+        };
+        (part, batch.meta.key())
+    }
+
+    fn transmit(
+        &mut self,
+        conn: ConnId,
+        request: RequestId,
+        mut parts: Vec<Part>,
+        entries: Vec<(PartitionKey, SlotKey)>,
+    ) {
+        self.next_request += 1;
+        parts.sort_by_key(|part| (part.topic, part.partition));
+        let acks = self.config.acks;
+        let timeout = self.config.request_timeout;
+        let connection = self.connections.get_mut(&conn).expect("the caller looked it up");
+        let versions = connection.versions().expect("the caller found it ready");
+        // Version 13 names topics by their ids alone.
+        let by_name = parts.iter().any(|part| part.id.is_zero());
+        let version = if by_name { versions.produce.min(12) } else { versions.produce };
+        let preface = Preface {
+            version,
+            correlation: connection.next_correlation(),
+            client_id: &self.config.client_id,
+            acks: acks.code(),
+            timeout_ms: i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX),
+        };
+        let frame = frame(preface, parts);
+        let asked = Asked::Produce(request, version);
+        connection.sent(asked, frame.len(), acks != Acks::None, self.now, timeout);
+        self.requests.insert(request, Request { entries });
+        let counters = self.accumulator.counters();
+        add(&counters.produce_requests, 1);
+        add(&counters.bytes_sent, frame.len() as u64);
+        self.outputs.push_back(Output::Transmit { conn, frame });
+    }
+}
