@@ -40,6 +40,13 @@ impl Verdict {
         partitions.iter().filter(|partition| partition["count"].as_u64() > Some(0)).count()
     }
 
+    /// The hash of each partition's values in the order of their offsets.
+    #[must_use]
+    pub fn hashes(&self) -> Vec<String> {
+        let partitions = self.0["partitions"].as_array().map(Vec::as_slice).unwrap_or_default();
+        partitions.iter().map(|partition| partition["sha256"].to_string()).collect()
+    }
+
     /// Every line is there once, each key in order, and nothing else.
     ///
     /// # Panics
@@ -94,30 +101,61 @@ impl Dump {
     }
 }
 
-/// Lets DumpLogSegments read every .log (each record of it), .index, .timeindex and .snapshot of a
-/// topic's folders under `data`.
+/// All files are sound, and every batch of every .log is stored with this codec.
+///
+/// # Panics
+/// If not, with what the tool printed.
+pub fn assert_stored_as(dumps: &[Dump], codec: &str) {
+    assert_sound(dumps);
+    let mut batches = BTreeMap::new();
+    for dump in dumps {
+        for (codec, count) in dump.codecs() {
+            *batches.entry(codec).or_insert(0) += count;
+        }
+    }
+    let codecs: Vec<&String> = batches.keys().collect();
+    assert_eq!(codecs, [&codec.to_uppercase()], "batches by codec: {batches:?}");
+}
+
+/// DumpLogSegments finds nothing wrong.
+///
+/// # Panics
+/// If it does, with what it printed.
+pub fn assert_sound(dumps: &[Dump]) {
+    for dump in dumps {
+        assert_eq!(dump.unsound(), None, "{}: {}", dump.file.display(), dump.text);
+    }
+}
+
+/// Files of a segment that can be read at any time.
+pub const LOGS: &[&str] = &["log"];
+/// All files of a segment. Kafka's own indexes are sound only after a clean stop: until then the
+/// active segment's are padded with zeros, which the tool takes for entries.
+pub const ALL_FILES: &[&str] = &["log", "index", "timeindex", "snapshot"];
+
+/// Lets DumpLogSegments read these files (every record of a .log) of a topic's folders under
+/// `data`.
 ///
 /// # Panics
 /// If there is no .log, or the tool fails.
 #[must_use]
-pub fn dump_topic(data: &Path, topic: &str) -> Vec<Dump> {
-    let mut files = Vec::new();
+pub fn dump_topic(data: &Path, topic: &str, kinds: &[&str]) -> Vec<Dump> {
     let is_partition = |name: &str| {
         let rest = name.strip_prefix(topic).and_then(|rest| rest.strip_prefix('-'));
         rest.is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))
     };
+    let mut files = Vec::new();
     for folder in list(data) {
         if folder.file_name().and_then(|name| name.to_str()).is_some_and(is_partition) {
-            let known = |file: &PathBuf| {
-                let kind = file.extension().and_then(|kind| kind.to_str());
-                matches!(kind, Some("log" | "index" | "timeindex" | "snapshot"))
-            };
-            files.extend(list(&folder).into_iter().filter(known));
+            files.extend(list(&folder).into_iter().filter(|file| is_a(file, kinds)));
         }
     }
-    let is_log = |file: &PathBuf| file.extension().is_some_and(|kind| kind == "log");
-    assert!(files.iter().any(is_log), "no .log of {topic} under {}", data.display());
+    assert!(files.iter().any(|file| is_a(file, LOGS)), "no .log of {topic} in {}", data.display());
     dump(&files)
+}
+
+fn is_a(file: &Path, kinds: &[&str]) -> bool {
+    file.extension().and_then(|kind| kind.to_str()).is_some_and(|kind| kinds.contains(&kind))
 }
 
 /// One run of the tool for all files: a JVM takes longer to start than to read them.

@@ -94,6 +94,11 @@ impl Kafka {
         self.node("pause", node);
     }
 
+    /// SIGTERM, and its clean end awaited.
+    pub fn stop(&self, node: u32) {
+        self.node("stop", node);
+    }
+
     /// SIGKILL.
     pub fn kill(&self, node: u32) {
         self.node("kill", node);
@@ -142,7 +147,7 @@ pub(crate) fn verify(args: &[&str]) -> Finished {
 fn script(version: &str) -> Command {
     let mut command = Command::new("bash");
     command.arg(root().join("interop/kafka/kafka")).env("KAFKA_VERSION", version);
-    command.env("KAFKA_STOP_WAIT", "5");
+    command.env("KAFKA_STOP_WAIT", "30");
     command
 }
 

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod foreign;
 pub mod judge;
 pub mod kafka;
 pub mod lines;

@@ -85,6 +85,24 @@ impl Serve {
         self.data.path()
     }
 
+    /// Bytes in the .log files of a topic.
+    #[must_use]
+    pub fn stored(&self, topic: &str) -> u64 {
+        let files = |folder: &Path| {
+            let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+            entries.map(|entry| entry.path()).collect::<Vec<_>>()
+        };
+        let name =
+            |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        files(self.data())
+            .iter()
+            .filter(|folder| name(folder).starts_with(&format!("{topic}-")))
+            .flat_map(|folder| files(folder))
+            .filter(|file| name(file).ends_with(".log"))
+            .filter_map(|file| Some(file.metadata().ok()?.len()))
+            .sum()
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         self.running = None;
