@@ -1,0 +1,130 @@
+//! What the core reports, as tracing events: no payloads, broker text without control characters,
+//! and never a flood.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sordini_core::accumulator::counters::Metrics;
+use sordini_core::producer::io::Trace;
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+
+/// At most this many events of one kind in a period.
+const BURST: u32 = 10;
+const PERIOD: Duration = Duration::from_secs(10);
+
+pub(super) struct Log {
+    span: tracing::Span,
+    windows: BTreeMap<Kind, Window>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Connection,
+    Retry,
+    Failed,
+    Epoch,
+    DataLoss,
+}
+
+struct Window {
+    began: Instant,
+    events: u32,
+    suppressed: u64,
+}
+
+impl Log {
+    pub(super) fn new(client_id: &str) -> Self {
+        let span = tracing::info_span!(parent: None, "producer", client_id = %plain(client_id));
+        Self { span, windows: BTreeMap::new() }
+    }
+
+    /// May one more event of this kind be logged now? Says how many were not.
+    fn admits(&mut self, kind: Kind) -> bool {
+        let now = Instant::now();
+        let window =
+            self.windows.entry(kind).or_insert(Window { began: now, events: 0, suppressed: 0 });
+        if now.duration_since(window.began) >= PERIOD {
+            if window.suppressed > 0 {
+                info!(?kind, count = window.suppressed, "events were not logged");
+            }
+            *window = Window { began: now, events: 0, suppressed: 0 };
+        }
+        window.events += 1;
+        let admitted = window.events <= BURST;
+        window.suppressed += u64::from(!admitted);
+        admitted
+    }
+
+    pub(super) fn trace(&mut self, trace: &Trace) {
+        let span = self.span.clone();
+        let _in = span.enter();
+        match trace {
+            Trace::Connected { address, .. } => {
+                if self.admits(Kind::Connection) {
+                    info!(%address, "connected");
+                }
+            }
+            Trace::Disconnected { address, cause, .. } => {
+                if self.admits(Kind::Connection) {
+                    warn!(%address, cause = %plain(cause), "disconnected");
+                }
+            }
+            Trace::Retry { topic, partition, code, attempts } => {
+                if self.admits(Kind::Retry) {
+                    let cause = code.as_ref().map_or("connection lost", |code| code.name());
+                    info!(%topic, partition, cause, attempts, "batch is sent again");
+                } else {
+                    debug!(%topic, partition, attempts, "batch is sent again");
+                }
+            }
+            Trace::Failed(failure) => {
+                if self.admits(Kind::Failed) {
+                    let fate = failure.fate;
+                    error!(%fate, cause = %plain(&failure.to_string()), "batch failed");
+                }
+            }
+            Trace::EpochBumped { topic, partition, epoch } => {
+                if self.admits(Kind::Epoch) {
+                    info!(%topic, partition, epoch, "partition takes a new epoch");
+                }
+            }
+            Trace::DataLoss { topic, partition, code } => {
+                if self.admits(Kind::DataLoss) {
+                    error!(
+                        %topic,
+                        partition,
+                        code = code.name(),
+                        "the broker's log does not continue where this producer's records ended: \
+                         acknowledged records may be lost"
+                    );
+                }
+            }
+            Trace::ProducerId { producer_id, epoch } => {
+                debug!(producer_id, epoch, "producer id acquired");
+            }
+            Trace::TopicGone { topic } => warn!(%topic, "topic was deleted or made anew"),
+            Trace::Fatal(code) => error!(code = code.name(), "the producer cannot go on"),
+            other => debug!(?other),
+        }
+    }
+
+    /// The last handle was dropped without `close`: this is where failures are still seen.
+    pub(super) fn unattended_end(&self, metrics: &Metrics) {
+        let _in = self.span.enter();
+        let failed = metrics.records_not_written + metrics.records_unknown;
+        if failed > 0 {
+            warn!(
+                written = metrics.records_written,
+                not_written = metrics.records_not_written,
+                unknown = metrics.records_unknown,
+                "the producer was dropped without close(), and records were not acknowledged"
+            );
+        }
+    }
+}
+
+/// Text of a peer, without what a terminal would obey, cut to 256 characters.
+fn plain(text: &str) -> String {
+    text.chars().take(256).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}

@@ -1,0 +1,178 @@
+//! Errors by what the caller can do about them.
+
+use std::time::Duration;
+
+use sordini_core::config::ConfigError;
+use sordini_core::error::{DeliveryError, Obstacle, Refusal};
+use sordini_protocol::ErrorCode;
+
+/// A record that was not accepted. It never left this process: sending it again cannot double it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The producer is closed or closing, or its driver is gone. Make another one.
+    #[error("the producer is closed")]
+    Closed,
+    /// No memory became free in time. Send more slowly, or raise `buffer.memory` or
+    /// `max.block.ms`; with `try_enqueue`, wait for deliveries and try again.
+    #[error(
+        "buffer.memory={limit} is used up by records that wait for their acknowledgement, \
+         and none was freed within {} ms",
+        .waited.as_millis()
+    )]
+    #[non_exhaustive]
+    BufferFull {
+        /// How long the send waited.
+        waited: Duration,
+        /// Bytes of `buffer.memory`.
+        limit: usize,
+    },
+    /// The record exceeds a limit. Send a smaller one or raise the setting.
+    #[error(
+        "the record takes {size} bytes, more than {setting}={limit} allows; \
+         send a smaller record or raise {setting}"
+    )]
+    #[non_exhaustive]
+    TooLarge {
+        /// Bytes of the record as encoded, with its batch header.
+        size: usize,
+        /// The limit it exceeds, in bytes.
+        limit: usize,
+        /// The setting that sets the limit.
+        setting: &'static str,
+    },
+    /// The cluster does not know the topic, and did not create it. Create it, or correct the name.
+    #[error(
+        "the topic {topic:?} does not exist, and was not created within {} ms",
+        .waited.as_millis()
+    )]
+    #[non_exhaustive]
+    UnknownTopic {
+        /// The name.
+        topic: String,
+        /// How long the send waited for it to appear.
+        waited: Duration,
+    },
+    /// The topic's partitions could not be found out in time. The cause says what to mend.
+    #[error("the partitions of {topic:?} are not known after {} ms: {cause}", .waited.as_millis())]
+    #[non_exhaustive]
+    Metadata {
+        /// The name.
+        topic: String,
+        /// How long the send waited.
+        waited: Duration,
+        /// What last stood in the way.
+        cause: Obstacle,
+    },
+    /// No topic can have this name.
+    #[error("{topic:?} is no topic's name: {reason}")]
+    #[non_exhaustive]
+    InvalidTopic {
+        /// The name.
+        topic: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The broker does not let this client write to the topic.
+    #[error("the broker does not let this client write to {topic:?} ({})", .code.name())]
+    #[non_exhaustive]
+    Unauthorized {
+        /// The name.
+        topic: String,
+        /// The broker's answer.
+        code: ErrorCode,
+    },
+    /// The topic has no such partition.
+    #[error("partition {partition} does not exist: the topic has {partitions}, counted from 0")]
+    #[non_exhaustive]
+    UnknownPartition {
+        /// The partition that was asked for.
+        partition: i32,
+        /// How many there are.
+        partitions: i32,
+    },
+    /// The topic was deleted, or made anew, since the handle was made. Get a new handle.
+    #[error("the topic {topic:?} was deleted or made anew; get a new handle for it")]
+    #[non_exhaustive]
+    TopicGone {
+        /// The name.
+        topic: String,
+    },
+    /// The broker refuses the topic for another reason.
+    #[error("the broker refuses the topic {topic:?}: {}", .code.name())]
+    #[non_exhaustive]
+    Rejected {
+        /// The name.
+        topic: String,
+        /// The broker's answer.
+        code: ErrorCode,
+    },
+    /// The producer cannot go on. Make another one once the cause is mended.
+    #[error("the producer cannot go on: the broker answered {}", .code.name())]
+    #[non_exhaustive]
+    Fatal {
+        /// The broker's answer.
+        code: ErrorCode,
+    },
+}
+
+impl SendError {
+    pub(crate) fn refused(topic: &str, refusal: Refusal) -> Self {
+        let topic = topic.to_owned();
+        match refusal {
+            Refusal::TooLarge { size, limit, setting } => Self::TooLarge { size, limit, setting },
+            Refusal::UnknownPartition { partition, partitions } => {
+                Self::UnknownPartition { partition, partitions }
+            }
+            Refusal::TopicGone => Self::TopicGone { topic },
+            Refusal::Topic(ErrorCode::InvalidTopicException) => {
+                Self::InvalidTopic { topic, reason: "the broker says so" }
+            }
+            Refusal::Topic(code @ ErrorCode::TopicAuthorizationFailed) => {
+                Self::Unauthorized { topic, code }
+            }
+            Refusal::Topic(code) => Self::Rejected { topic, code },
+            Refusal::Fatal(code) => Self::Fatal { code },
+            _ => Self::Closed,
+        }
+    }
+
+    /// What a wait for a topic's partitions ended with.
+    pub(crate) fn unresolved(topic: &str, waited: Duration, obstacle: Obstacle) -> Self {
+        let topic = topic.to_owned();
+        match obstacle {
+            Obstacle::Broker(ErrorCode::UnknownTopicOrPartition) => {
+                Self::UnknownTopic { topic, waited }
+            }
+            cause => Self::Metadata { topic, waited, cause },
+        }
+    }
+}
+
+/// What can go wrong between `send` and its acknowledgement.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(clippy::exhaustive_enums, reason = "a record is refused, or accepted and then it fails")]
+pub enum ProduceError {
+    /// The record was not accepted, and is in no log.
+    #[error("not accepted: {0}")]
+    NotAccepted(#[from] SendError),
+    /// The record was accepted and not acknowledged; the error says whether it may be in the log.
+    #[error(transparent)]
+    Delivery(#[from] DeliveryError),
+}
+
+/// Why there is no producer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A setting is wrong, or contradicts another.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// `build` was not called on a tokio runtime. Call it there, or use `build_parts` and run the
+    /// driver yourself.
+    #[error(
+        "there is no tokio runtime here to run the producer's driver; \
+         call build() inside one, or run the driver of build_parts()"
+    )]
+    NoRuntime,
+}

@@ -1,0 +1,196 @@
+//! What the handles of one producer and its driver have in common.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sordini_core::accumulator::Accumulator;
+use sordini_core::accumulator::ready::Wake;
+use sordini_core::accumulator::topic::STRIPES;
+use sordini_core::batch::BatchId;
+use sordini_core::batch::sealed::Returned;
+use sordini_core::config::Config;
+use sordini_core::time::{Clock, Instant, Now, Timestamp};
+use tokio::sync::oneshot;
+
+use crate::alarm::Alarms;
+use crate::report::FailedRecord;
+
+/// What a handle asks of the driver.
+pub(crate) enum Request {
+    Flush { mark: BatchId, done: oneshot::Sender<()> },
+    Close { deadline: Instant, done: Option<oneshot::Sender<()>> },
+}
+
+/// The state shared by handles and driver.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) accumulator: Arc<Accumulator>,
+    pub(crate) clock: Arc<SystemClock>,
+    pub(crate) alarms: Arc<Alarms>,
+    pub(crate) bell: Arc<Bell>,
+    requests: Mutex<VecDeque<Request>>,
+    /// Stripes in use, less one; a power of two less one.
+    stripe_mask: AtomicUsize,
+    /// Handed back and not yet taken; their memory stays charged to `buffer.memory` meanwhile.
+    failed: Mutex<Vec<Returned>>,
+    ended: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        config: Config,
+        accumulator: Arc<Accumulator>,
+        clock: Arc<SystemClock>,
+        bell: Arc<Bell>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            config,
+            accumulator,
+            clock,
+            alarms: Alarms::new(bell.clone()),
+            bell,
+            requests: Mutex::default(),
+            stripe_mask: AtomicUsize::new(0),
+            failed: Mutex::default(),
+            ended: AtomicBool::new(false),
+        })
+    }
+
+    /// Hands `request` to the driver; without one it is dropped, which its receiver sees.
+    pub(crate) fn ask(&self, request: Request) {
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.ended.load(Ordering::SeqCst) {
+            return;
+        }
+        requests.push_back(request);
+        drop(requests);
+        self.bell.wake();
+    }
+
+    pub(crate) fn next_request(&self) -> Option<Request> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    /// The driver is gone: nothing that is asked from now on would be answered.
+    pub(crate) fn end(&self) {
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        self.ended.store(true, Ordering::SeqCst);
+        let unanswered = std::mem::take(&mut *requests);
+        drop(requests);
+        drop(unanswered);
+        self.alarms.silence();
+    }
+
+    pub(crate) fn keep_failed(&self, batch: Returned) {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).push(batch);
+    }
+
+    pub(crate) fn take_failed(&self) -> Vec<FailedRecord> {
+        let failed = {
+            let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *failed)
+        };
+        failed.iter().flat_map(FailedRecord::of_batch).collect()
+    }
+
+    /// Which of the sticky partitions this thread's keyless records go to.
+    pub(crate) fn stripe(&self) -> usize {
+        let mask = self.stripe_mask.load(Ordering::Relaxed);
+        if mask == 0 { 0 } else { thread_number() & mask }
+    }
+
+    /// Sets how many sticky partitions a topic has at a time, from the bytes a second that pass.
+    ///
+    /// A stripe costs its share of company in a batch, and saves threads from meeting on a lane:
+    /// worth it only where every stripe fills its batches within the linger time anyway.
+    pub(crate) fn set_rate(&self, bytes_a_second: u64) {
+        let linger = self.config.linger.max(Duration::from_millis(1)).min(Duration::from_secs(1));
+        let bytes = u128::from(bytes_a_second) * linger.as_micros() / 1_000_000;
+        let batches = usize::try_from(bytes).unwrap_or(usize::MAX) / self.config.batch_size.max(1);
+        let stripes = (batches / 2).clamp(1, STRIPES);
+        self.stripe_mask.store((1 << stripes.ilog2()) - 1, Ordering::Relaxed);
+    }
+}
+
+fn thread_number() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local!(static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed));
+    NUMBER.with(|number| *number)
+}
+
+/// Lets a task that never has to wait yield now and then, so that the driver on the same thread
+/// gets its turn: once in 64 records or 64 KiB, and then only as tokio's budget says.
+pub(crate) async fn pace(bytes: usize) {
+    const RECORDS: u32 = 64;
+    const BYTES: usize = 64 << 10;
+    thread_local!(static SINCE: Cell<(u32, usize)> = const { Cell::new((0, 0)) });
+    let due = SINCE.with(|since| {
+        let (records, sum) = since.get();
+        let (records, sum) = (records + 1, sum.saturating_add(bytes));
+        let due = records >= RECORDS || sum >= BYTES;
+        since.set(if due { (0, 0) } else { (records, sum) });
+        due
+    });
+    if due {
+        tokio::task::coop::consume_budget().await;
+    }
+}
+
+/// Wakes the driver's task.
+#[derive(Debug, Default)]
+pub(crate) struct Bell(Mutex<Option<Waker>>);
+
+impl Bell {
+    /// From now on the bell wakes this task.
+    pub(crate) fn register(&self, waker: &Waker) {
+        let mut registered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *registered {
+            Some(known) => known.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+    }
+}
+
+impl Wake for Bell {
+    fn wake(&self) {
+        let waker = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// The system's clocks. The monotonic one is tokio's, so that a paused runtime pauses it too.
+#[derive(Debug)]
+pub(crate) struct SystemClock {
+    origin: tokio::time::Instant,
+}
+
+impl SystemClock {
+    pub(crate) fn start() -> Self {
+        Self { origin: tokio::time::Instant::now() }
+    }
+
+    /// The point of tokio's clock at `instant`; `None` if it is never reached.
+    pub(crate) fn to_tokio(&self, instant: Instant) -> Option<tokio::time::Instant> {
+        if instant == Instant::NEVER {
+            return None;
+        }
+        self.origin.checked_add(Duration::from_nanos(instant.as_nanos()))
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Now {
+        let mono = u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now {
+            mono: Instant::from_nanos(mono),
+            wall: Timestamp(i64::try_from(wall.as_millis()).unwrap_or(i64::MAX)),
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! A topic's handle: the fast path of appending.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use sordini_core::accumulator::topic::{Topic as Lanes, Turn};
+use sordini_core::accumulator::{Intent, NotAppended, Provision};
+use sordini_core::batch::completion::{BatchDeliveries, Delivery, Written};
+use sordini_core::error::Refusal;
+use sordini_core::memory::Segment;
+use sordini_core::time::{Clock, Instant};
+
+use crate::alarm::Alarm;
+use crate::error::{ProduceError, SendError};
+use crate::producer::{Handle, PartitionInfo};
+use crate::record::{Headers, Record, with_intents};
+use crate::shared::{Shared, pace};
+
+/// A topic of one producer. Cheap to clone; keeps the producer open as long as it lives.
+///
+/// A handle never comes to mean another topic: if the topic is deleted, or made anew, its sends
+/// fail with [`SendError::TopicGone`].
+#[derive(Clone)]
+pub struct Topic {
+    handle: Arc<Handle>,
+    lanes: Arc<Lanes>,
+}
+
+impl std::fmt::Debug for Topic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Topic").field("name", self.lanes.name()).finish_non_exhaustive()
+    }
+}
+
+impl Topic {
+    pub(crate) fn new(handle: Arc<Handle>, lanes: Arc<Lanes>) -> Self {
+        Self { handle, lanes }
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.handle.shared
+    }
+
+    /// The topic's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.lanes.name()
+    }
+
+    /// As [`Producer::send`](crate::Producer::send).
+    ///
+    /// # Errors
+    /// [`ProduceError::NotAccepted`] if the record never left this process,
+    /// [`ProduceError::Delivery`] if it did and was not acknowledged.
+    ///
+    /// # Cancellation
+    /// A future dropped before the record was accepted takes it back; after that the record is
+    /// delivered or fails unseen.
+    pub async fn send<'a>(&self, record: impl Into<Record<'a>>) -> Result<Written, ProduceError> {
+        Ok(self.enqueue(record).await?.await?)
+    }
+
+    /// As [`Producer::enqueue`](crate::Producer::enqueue).
+    ///
+    /// # Errors
+    /// A [`SendError`]: the record was not accepted.
+    ///
+    /// # Cancellation
+    /// A future dropped before it was ready takes the record back, and its place in the queue.
+    pub async fn enqueue<'a>(&self, record: impl Into<Record<'a>>) -> Result<Delivery, SendError> {
+        let delivery = self.submit(&record.into(), true).await?;
+        Ok(delivery.expect("a receipt was asked for"))
+    }
+
+    /// As [`enqueue`](Self::enqueue), without a receipt: failures are only counted, and handed
+    /// back by [`take_failed`](crate::Producer::take_failed) where that is on. The cheapest way.
+    ///
+    /// # Errors
+    /// A [`SendError`]: the record was not accepted.
+    ///
+    /// # Cancellation
+    /// As [`enqueue`](Self::enqueue).
+    pub async fn enqueue_detached<'a>(
+        &self,
+        record: impl Into<Record<'a>>,
+    ) -> Result<(), SendError> {
+        self.submit(&record.into(), false).await.map(drop)
+    }
+
+    /// As [`Producer::try_enqueue`](crate::Producer::try_enqueue).
+    ///
+    /// # Errors
+    /// A [`SendError`]: the record was not accepted. [`SendError::BufferFull`] and
+    /// [`SendError::Metadata`] may pass.
+    pub fn try_enqueue<'a>(&self, record: impl Into<Record<'a>>) -> Result<Delivery, SendError> {
+        let record = record.into();
+        let mut headers = Headers::new();
+        let intent = record.intent(&mut headers);
+        match self.try_append(&intent, true, &mut self.provision()) {
+            Ok(delivery) => Ok(delivery.expect("a receipt was asked for")),
+            Err(why) => {
+                if why == NotAppended::Unresolved {
+                    // Polling once tells the control plane that the topic is wanted.
+                    let wait = pin!(self.lanes.wait(&self.shared().accumulator));
+                    drop(wait.poll(&mut Context::from_waker(Waker::noop())));
+                }
+                Err(self.gave_up(&why, Duration::ZERO))
+            }
+        }
+    }
+
+    /// Appends many records at a time; see [`Appender`].
+    #[must_use]
+    pub fn appender(&self) -> Appender {
+        Appender { topic: self.clone() }
+    }
+
+    /// As [`Producer::partitions_for`](crate::Producer::partitions_for).
+    ///
+    /// # Errors
+    /// [`SendError::UnknownTopic`], [`SendError::Metadata`], or why the topic is refused.
+    ///
+    /// # Cancellation
+    /// Safe: dropping the future ends the wait.
+    pub async fn partitions(&self) -> Result<Vec<PartitionInfo>, SendError> {
+        if self.lanes.partitions() == 0 {
+            drop(self.turn(&mut self.patience()).await?);
+        }
+        let info = |lane: &Arc<sordini_core::accumulator::lane::Lane>| PartitionInfo {
+            partition: lane.partition(),
+            has_leader: lane.is_available(),
+        };
+        Ok(self.lanes.lanes().map(info).collect())
+    }
+
+    fn provision(&self) -> Provision {
+        Provision { segment: None, stripe: self.shared().stripe() }
+    }
+
+    fn try_append(
+        &self,
+        intent: &Intent<'_>,
+        receipt: bool,
+        provision: &mut Provision,
+    ) -> Result<Option<Delivery>, NotAppended> {
+        self.shared().accumulator.try_append(&self.lanes, intent, receipt, provision)
+    }
+
+    async fn submit(
+        &self,
+        record: &Record<'_>,
+        receipt: bool,
+    ) -> Result<Option<Delivery>, SendError> {
+        pace(record.payload_len()).await;
+        let mut headers = Headers::new();
+        let intent = record.intent(&mut headers);
+        match self.try_append(&intent, receipt, &mut self.provision()) {
+            Ok(delivery) => Ok(delivery),
+            Err(NotAppended::Refused(refusal)) => Err(self.refused(refusal)),
+            // Boxed, so that the future of a send that need not wait stays small.
+            Err(why) => Box::pin(self.submit_slowly(why, &intent, receipt)).await,
+        }
+    }
+
+    /// Waits for what is missing, first the partitions and then memory, and appends.
+    async fn submit_slowly(
+        &self,
+        mut why: NotAppended,
+        intent: &Intent<'_>,
+        receipt: bool,
+    ) -> Result<Option<Delivery>, SendError> {
+        let mut patience = self.patience();
+        let mut provision = self.provision();
+        // Kept while memory is waited for: those who come later wait behind.
+        let mut turn = None;
+        loop {
+            match why {
+                NotAppended::Refused(refusal) => return Err(self.refused(refusal)),
+                NotAppended::Unresolved => turn = Some(self.turn(&mut patience).await?),
+                NotAppended::NoMemory { least } => {
+                    provision.segment = Some(self.segment(least, &mut patience).await?);
+                }
+            }
+            let accumulator = &self.shared().accumulator;
+            let appended = if turn.is_some() {
+                accumulator.append_in_turn(&self.lanes, intent, receipt, &mut provision)
+            } else {
+                self.try_append(intent, receipt, &mut provision)
+            };
+            match appended {
+                Ok(delivery) => return Ok(delivery),
+                Err(again) => why = again,
+            }
+        }
+    }
+
+    fn patience(&self) -> Patience {
+        let since = self.shared().clock.now().mono;
+        let deadline = since.saturating_add(self.shared().config.max_block);
+        Patience { since, alarm: self.shared().alarms.set(deadline) }
+    }
+
+    async fn turn(&self, patience: &mut Patience) -> Result<Turn, SendError> {
+        let wait = self.lanes.wait(&self.shared().accumulator);
+        match patience.wait(wait).await {
+            Some(turn) => turn.map_err(|refusal| self.refused(refusal)),
+            None => Err(self.gave_up(&NotAppended::Unresolved, self.waited(patience))),
+        }
+    }
+
+    async fn segment(&self, least: usize, patience: &mut Patience) -> Result<Segment, SendError> {
+        let wait = self.shared().accumulator.memory().wait(least);
+        match patience.wait(wait).await {
+            Some(segment) => Ok(segment),
+            None => Err(self.gave_up(&NotAppended::NoMemory { least }, self.waited(patience))),
+        }
+    }
+
+    fn waited(&self, patience: &Patience) -> Duration {
+        self.shared().clock.now().mono.saturating_since(patience.since)
+    }
+
+    fn refused(&self, refusal: Refusal) -> SendError {
+        SendError::refused(self.name(), refusal)
+    }
+
+    /// The error of a wait that ended without what it was for.
+    fn gave_up(&self, why: &NotAppended, waited: Duration) -> SendError {
+        match why {
+            NotAppended::Refused(refusal) => self.refused(refusal.clone()),
+            _ if self.shared().accumulator.is_closed() => SendError::Closed,
+            NotAppended::Unresolved => {
+                SendError::unresolved(self.name(), waited, self.lanes.obstacle())
+            }
+            NotAppended::NoMemory { .. } => {
+                SendError::BufferFull { waited, limit: self.shared().accumulator.memory().limit() }
+            }
+        }
+    }
+}
+
+/// What is left of `max.block.ms`.
+struct Patience {
+    since: Instant,
+    alarm: Alarm,
+}
+
+impl Patience {
+    /// What `wait` yields, or `None` if the alarm rings first.
+    async fn wait<F: Future>(&mut self, wait: F) -> Option<F::Output> {
+        let mut wait = pin!(wait);
+        poll_fn(|cx| match wait.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => pin!(&mut self.alarm).poll(cx).map(|()| None),
+        })
+        .await
+    }
+}
+
+/// Appends runs of records: those that go to one partition are encoded under one lock, and have
+/// one receipt for each batch they touch. For producers of bursts.
+#[derive(Clone, Debug)]
+pub struct Appender {
+    topic: Topic,
+}
+
+/// A run of records that was not appended to its end.
+#[derive(Debug, thiserror::Error)]
+#[error("{} records were accepted, and then: {error}", .accepted.len())]
+#[non_exhaustive]
+pub struct ExtendError {
+    /// The receipts of those before, which were accepted.
+    pub accepted: BatchDeliveries,
+    /// Why the next one was not.
+    #[source]
+    pub error: SendError,
+}
+
+impl Appender {
+    /// How many records are taken from the iterator at a time.
+    const RUN: usize = 32;
+
+    /// The topic that it appends to.
+    #[must_use]
+    pub fn topic(&self) -> &Topic {
+        &self.topic
+    }
+
+    /// Appends the records in order, waiting for memory where needed, each for `max.block.ms` at
+    /// most. The receipts resolve to what became of each run of records.
+    ///
+    /// # Errors
+    /// An [`ExtendError`] with the receipts of the records before the one that was not accepted;
+    /// of the iterator up to 32 records more may have been taken.
+    ///
+    /// # Cancellation
+    /// What was accepted before the future was dropped stays accepted, and its receipts are lost.
+    pub async fn extend<'a, I>(&mut self, records: I) -> Result<BatchDeliveries, ExtendError>
+    where
+        I: IntoIterator,
+        I::Item: Into<Record<'a>>,
+    {
+        let mut accepted = BatchDeliveries::default();
+        let mut records = records.into_iter();
+        let mut run: Vec<Record<'a>> = Vec::with_capacity(Self::RUN);
+        loop {
+            run.extend(records.by_ref().take(Self::RUN).map(Into::into));
+            if run.is_empty() {
+                return Ok(accepted);
+            }
+            let mut done = 0;
+            while done < run.len() {
+                let (count, result) = self.append(&run[done..], &mut accepted);
+                done += count;
+                let result = match result {
+                    Ok(()) => Ok(()),
+                    Err(NotAppended::Refused(refusal)) => Err(self.topic.refused(refusal)),
+                    Err(_) => self.append_next(&run[done], &mut accepted).await.map(|()| done += 1),
+                };
+                if let Err(error) = result {
+                    return Err(ExtendError { accepted, error });
+                }
+            }
+            // A run counts as one record of a burst of 64: it costs about as little.
+            pace(run.iter().map(Record::payload_len).sum()).await;
+            run.clear();
+        }
+    }
+
+    fn append(
+        &self,
+        run: &[Record<'_>],
+        accepted: &mut BatchDeliveries,
+    ) -> (usize, Result<(), NotAppended>) {
+        let Topic { handle, lanes } = &self.topic;
+        let mut provision = self.topic.provision();
+        with_intents(run, |intents| {
+            let accumulator = &handle.shared.accumulator;
+            accumulator.append_run(lanes, intents, Some(accepted), &mut provision)
+        })
+    }
+
+    /// Waits for what the next record lacks, and appends it alone.
+    async fn append_next(
+        &self,
+        record: &Record<'_>,
+        accepted: &mut BatchDeliveries,
+    ) -> Result<(), SendError> {
+        if let Some(delivery) = self.topic.submit(record, true).await? {
+            let (batch, index) = delivery.batch();
+            accepted.push(batch, index);
+        }
+        Ok(())
+    }
+}
