@@ -137,6 +137,13 @@ impl<'a> Record<'a> {
         Self { value: None, ..Self::new(&[]) }
     }
 
+    /// Takes the value away. Only a record with a key makes a compacted topic forget something;
+    /// other topics hold a null value like any other.
+    pub fn null_value(mut self) -> Self {
+        self.value = None;
+        self
+    }
+
     /// Sets the key. Records with equal keys go to the same partition, in order, unless a
     /// partition is given or the settings ignore keys. An empty key is a key.
     pub fn key(mut self, key: impl Into<Payload<'a>>) -> Self {
@@ -280,6 +287,7 @@ mod tests {
         assert_eq!(borrowed, owned);
         assert_eq!(borrowed, shared);
         assert_eq!(Record::from("v").key("k"), owned);
+        assert_eq!(Record::new("v").null_value().key("k"), Record::tombstone("k"));
     }
 
     #[test]
