@@ -1,1 +1,0 @@
-//! A deterministic world that tests each promise of the producer.
