@@ -8,6 +8,7 @@
 mod emit;
 mod emit_codes;
 mod emit_index;
+mod emit_samples;
 mod extract;
 mod schema;
 #[cfg(test)]
@@ -54,6 +55,7 @@ fn generate(schema_dir: &Path) -> Result<Vec<(PathBuf, String)>, String> {
         (PathBuf::from("src/error_code.rs"), emit_codes::error_codes(&read("errors.txt")?)?),
         (PathBuf::from("src/messages/mod.rs"), emit_index::modules(&modules)),
     ];
+    files.push(("tests/support/samples.rs".into(), emit_samples::samples(&modules)?));
     for (family, messages) in &modules {
         let path = format!("src/messages/{}.rs", snake_case(family));
         files.push((path.into(), emit::module(family, messages)?));
@@ -62,7 +64,7 @@ fn generate(schema_dir: &Path) -> Result<Vec<(PathBuf, String)>, String> {
 }
 
 /// The families of messages to generate, one a line in `families.txt`.
-fn families(schema_dir: &Path) -> Result<Vec<String>, String> {
+pub(crate) fn families(schema_dir: &Path) -> Result<Vec<String>, String> {
     let path = schema_dir.join("families.txt");
     let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
     let lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
@@ -145,25 +147,26 @@ fn format(text: &str) -> Result<String, String> {
     String::from_utf8(output.stdout).map_err(|e| e.to_string())
 }
 
-/// `TimeoutMs` -> `timeout_ms`, as a Rust identifier.
-fn snake_case(name: &str) -> String {
+/// `TimeoutMs` -> `timeout_ms`, as Kafka's own generator does it.
+fn snake(name: &str) -> String {
     let mut out = String::new();
     let mut before: Option<char> = None;
     for c in name.chars() {
-        let boundary = match before {
-            Some(b) => c.is_uppercase() && !b.is_uppercase(),
-            None => false,
-        };
-        if boundary {
+        if before.is_some_and(|before| c.is_uppercase() && !before.is_uppercase()) {
             out.push('_');
         }
         out.extend(c.to_lowercase());
         before = Some(c);
     }
-    match out.as_str() {
+    out
+}
+
+/// `TimeoutMs` -> `timeout_ms`, as a Rust identifier.
+fn snake_case(name: &str) -> String {
+    match snake(name).as_str() {
         "enable2_pc" => "enable_2pc".into(),
-        "type" | "match" | "ref" | "move" => format!("r#{out}"),
-        _ => out,
+        word @ ("type" | "match" | "ref" | "move") => format!("r#{word}"),
+        word => word.to_owned(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::{Result, shell};
+use crate::{Result, golden_protocol, shell};
 
 const MURMUR2: &str = "crates/sordini-core/tests/golden/murmur2.bin";
 const VERDICTS: &str = "crates/sordini-core/tests/verdicts.tsv";
@@ -20,7 +20,8 @@ pub(crate) fn run(args: &[String]) -> Result {
     }
     let temp = tempfile::tempdir().map_err(|e| format!("no temporary folder: {e}"))?;
     murmur2(temp.path(), check)?;
-    error_codes(temp.path())
+    error_codes(temp.path())?;
+    golden_protocol::run(temp.path(), check)
 }
 
 fn murmur2(temp: &Path, check: bool) -> Result {

@@ -5,6 +5,7 @@
 mod codegen;
 mod examples;
 mod golden;
+mod golden_protocol;
 mod kafka;
 mod shell;
 mod soak;

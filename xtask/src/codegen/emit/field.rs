@@ -20,10 +20,10 @@ pub(super) struct Default {
     pub(super) differs: String,
 }
 
-pub(super) struct FieldCx<'a> {
+pub(crate) struct FieldCx<'a> {
     pub(super) cx: &'a Context<'a>,
     pub(super) owner: &'a Struct,
-    pub(super) field: &'a Field,
+    pub(crate) field: &'a Field,
     pub(super) valid: Versions,
 }
 
@@ -32,20 +32,20 @@ impl FieldCx<'_> {
         format!("{}.{}", self.owner.name, self.field.name)
     }
 
-    pub(super) fn rust_name(&self) -> String {
+    pub(crate) fn rust_name(&self) -> String {
         snake_case(&self.field.name)
     }
 
     /// In which of the struct's versions the field exists.
-    pub(super) fn present(&self) -> Test {
+    pub(crate) fn present(&self) -> Test {
         Test::of(self.field.versions, self.valid)
     }
 
-    pub(super) fn present_versions(&self) -> Versions {
+    pub(crate) fn present_versions(&self) -> Versions {
         self.field.versions.intersect(self.valid)
     }
 
-    pub(super) fn is_nullable(&self) -> bool {
+    pub(crate) fn is_nullable(&self) -> bool {
         !self.field.nullable.intersect(self.present_versions()).is_none()
     }
 
@@ -87,7 +87,7 @@ impl FieldCx<'_> {
         Ok(if self.is_nullable() { format!("Option<{bare}>") } else { bare })
     }
 
-    pub(super) fn bare_type(&self, kind: &Type) -> Result<String, String> {
+    pub(crate) fn bare_type(&self, kind: &Type) -> Result<String, String> {
         Ok(match kind {
             Type::Fixed(name) => match name.as_str() {
                 "bool" => "bool".into(),
