@@ -22,19 +22,19 @@ const RUNS: &[Run] = &[
         name: "killed-leader",
         about: "three nodes of real Kafka, the leader killed at random times",
         times: 20,
-        once: |seed| interop("killed_leader", seed),
+        once: |seed| interop("a_killed_leader", seed),
     },
     Run {
         name: "killed-embedded",
         about: "the embedded broker killed under load at random times",
         times: 40,
-        once: |seed| interop("killed_embedded", seed),
+        once: |seed| interop("the_embedded_broker_killed", seed),
     },
     Run {
         name: "million",
         about: "one million lines to real Kafka, judged by the Java consumer",
         times: 5,
-        once: |seed| interop("million_lines", seed),
+        once: |seed| interop("every_line_arrives_once", seed),
     },
 ];
 
@@ -61,7 +61,7 @@ pub(crate) fn run(args: &[String]) -> Result {
     list()
 }
 
-/// One test binary of the interop crate, at full size and with a seed for its random times.
+/// One test of the interop crate, at full size and with a seed for its random times.
 fn interop(test: &str, seed: u32) -> Result {
     if let Some(missing) = shell::missing_for_kafka() {
         return Err(format!("missing here: {missing}"));
@@ -70,9 +70,10 @@ fn interop(test: &str, seed: u32) -> Result {
     build.args(["build", "--release", "--quiet", "--package", "sordini-cli"]);
     shell::run(&mut build)?;
     let mut cargo = shell::cargo();
-    cargo.args(["test", "--package", "sordini-interop", "--test", test, "--"]);
+    cargo.args(["test", "--package", "sordini-interop", test, "--"]);
     cargo.args(["--test-threads=1", "--nocapture"]);
-    cargo.env("SORDINI_SOAK_SEED", seed.to_string()).env("SORDINI_REQUIRE_KAFKA", "1");
+    cargo.env("SORDINI_SOAK_SEED", seed.to_string()).env("SORDINI_LINES", "1000000");
+    cargo.env("SORDINI_REQUIRE_KAFKA", "1");
     cargo.env("SORDINI_BIN", shell::target().join("release/sordini"));
     shell::run(&mut cargo)
 }
