@@ -1,0 +1,353 @@
+//! One connection's requests: received, queued, processed one at a time, answered in order.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sordini_protocol::messages::produce::ProduceRequest;
+use sordini_protocol::{ApiKey, DecodeError, ErrorCode, frame};
+
+use super::{Broker, ConnectionId, Output, WaitingFetch, WaitingProduce};
+use crate::api::{self, Handled, Reply, Request, Response};
+use crate::faults::Strike;
+use crate::log::batch::Header;
+use crate::monitor::SeenBatch;
+use crate::time::Now;
+
+/// A connection's state.
+#[derive(Debug, Default)]
+pub(super) struct Connection {
+    pub queue: VecDeque<Received>,
+    pub current: Option<Current>,
+    /// Gone silent by order: requests are applied, answers never sent.
+    pub muted: bool,
+    /// Bytes of answers that were not confirmed as written.
+    unsent: usize,
+}
+
+/// What an answer needs to know of its request.
+#[derive(Debug)]
+pub(super) struct Meta {
+    pub key: ApiKey,
+    pub version: i16,
+    pub correlation_id: i32,
+    /// Batches that the monitor counts as in flight: their order, topic and partition.
+    batches: Vec<(u64, String, i32)>,
+}
+
+#[derive(Debug)]
+pub(super) struct Received {
+    pub meta: Meta,
+    pub request: Request,
+}
+
+/// The request in process, where that takes time.
+#[derive(Debug)]
+pub(super) struct Current {
+    pub meta: Meta,
+    pub strike: Strike,
+    pub state: Waiting,
+}
+
+/// What a request waits for.
+#[derive(Debug)]
+pub(super) enum Waiting {
+    /// Enough bytes, or the end of its patience.
+    Fetch(WaitingFetch),
+    /// A sync.
+    Sync(WaitingProduce),
+    /// The end of a delay on order.
+    Delay(Reply),
+}
+
+impl Broker {
+    /// A client has connected.
+    pub fn connected(&mut self, connection: ConnectionId) {
+        self.monitor.connected();
+        self.connections.insert(connection, Connection::default());
+    }
+
+    /// A client is gone; its requests that wait are dropped.
+    pub fn disconnected(&mut self, connection: ConnectionId) {
+        self.forget(connection);
+    }
+
+    /// A whole request has arrived: a frame without its size.
+    pub fn handle_frame(&mut self, now: Now, connection: ConnectionId, frame: Bytes) {
+        let Some(state) = self.connections.get(&connection) else { return };
+        let queued = state.queue.len() + usize::from(state.current.is_some());
+        if queued > self.config.max_queued_requests {
+            let reason = format!("{queued} requests wait for their answers; read those first");
+            return self.close_connection(connection, reason);
+        }
+        match self.receive(now, connection, frame, queued + 1) {
+            Ok(received) => {
+                if let Some(state) = self.connections.get_mut(&connection) {
+                    state.queue.push_back(received);
+                    self.runnable.push_back(connection);
+                }
+                self.run(now);
+            }
+            Err(reason) => self.close_connection(connection, reason),
+        }
+    }
+
+    /// So many bytes of answers were written to the client. Needed only with
+    /// [`max_unsent_bytes`](crate::BrokerConfig::max_unsent_bytes).
+    pub fn transmitted(&mut self, now: Now, connection: ConnectionId, bytes: usize) {
+        let Some(state) = self.connections.get_mut(&connection) else { return };
+        state.unsent = state.unsent.saturating_sub(bytes);
+        self.runnable.push_back(connection);
+        self.run(now);
+    }
+
+    fn receive(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        frame: Bytes,
+        queued: usize,
+    ) -> Result<Received, String> {
+        let malformed = |error: DecodeError| format!("malformed request: {error}");
+        let (key, header, mut reader) = frame::request_header(frame).map_err(malformed)?;
+        let version = header.request_api_version;
+        let mut meta =
+            Meta { key, version, correlation_id: header.correlation_id, batches: Vec::new() };
+        self.monitor.received(key, queued);
+        let served = self.config.versions.served(key);
+        let request = if served.as_ref().is_some_and(|served| served.contains(&version)) {
+            let request = Request::decode(key, &mut reader, version).map_err(malformed)?;
+            reader.finish().map_err(malformed)?;
+            request
+        } else if key == ApiKey::ApiVersions {
+            // KIP-511: a client that is too new learns what is possible, in the oldest form.
+            meta.version = 0;
+            Request::UnsupportedApiVersions
+        } else {
+            let served = served.map_or("no version".to_owned(), |served| format!("{served:?}"));
+            return Err(format!("{key:?} version {version} is not served, {served} is"));
+        };
+        if let Request::Produce(produce) = &request {
+            meta.batches = self.note_batches(now, connection, &meta, produce);
+        }
+        Ok(Received { meta, request })
+    }
+
+    fn note_batches(
+        &self,
+        now: Now,
+        connection: ConnectionId,
+        meta: &Meta,
+        request: &ProduceRequest,
+    ) -> Vec<(u64, String, i32)> {
+        let mut noted = Vec::new();
+        for topic in &request.topic_data {
+            let name = match self.topic_name(&topic.topic_id) {
+                Some(name) => name.to_owned(),
+                None if topic.name.is_empty() => topic.topic_id.to_string(),
+                None => topic.name.clone(),
+            };
+            for data in &topic.partition_data {
+                let records = data.records.clone().unwrap_or_default();
+                let header = Header::new(&records);
+                let order = self.monitor.batch(SeenBatch {
+                    order: 0,
+                    at: now.mono,
+                    connection,
+                    correlation_id: meta.correlation_id,
+                    version: meta.version,
+                    acks: request.acks,
+                    topic: name.clone(),
+                    partition: data.index,
+                    producer_id: header.map_or(-1, |h| h.producer_id()),
+                    producer_epoch: header.map_or(-1, |h| h.producer_epoch()),
+                    base_sequence: header.map_or(-1, |h| h.base_sequence()),
+                    records: header.map_or(0, |h| h.count()),
+                    crc: header.map_or(0, |h| h.crc()),
+                    size: records.len(),
+                    outcome: None,
+                });
+                noted.push((order, name.clone(), data.index));
+            }
+        }
+        noted
+    }
+
+    /// Processes what can be processed.
+    pub(super) fn run(&mut self, now: Now) {
+        loop {
+            while let Some(connection) = self.runnable.pop_front() {
+                self.process_next(now, connection);
+            }
+            if !self.wake_fetches(now) && self.runnable.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn process_next(&mut self, now: Now, connection: ConnectionId) {
+        let Some(state) = self.connections.get_mut(&connection) else { return };
+        if state.current.is_some() || state.unsent > self.config.max_unsent_bytes {
+            return;
+        }
+        let Some(Received { meta, request }) = state.queue.pop_front() else { return };
+        let about = request.partitions(self);
+        let strike = self.faults.strike(meta.key, connection, &about);
+        if strike.close_before {
+            self.land(&meta);
+            return self.close_connection(connection, "closed by order".to_owned());
+        }
+        let handled = api::handle(self, now, meta.version, &request, &strike);
+        match handled {
+            Handled::Respond(response) => {
+                let response = after_strike(&strike, meta.version, &request, response);
+                self.answer(now, connection, meta, strike, response);
+            }
+            Handled::Silence => self.conclude(now, connection, &meta, strike, Reply::Silence),
+            Handled::Close(reason) => {
+                self.land(&meta);
+                self.close_connection(connection, reason);
+            }
+            Handled::WaitFetch(fetch) => {
+                self.timers.insert((fetch.deadline, connection));
+                self.wait(connection, meta, strike, Waiting::Fetch(fetch));
+            }
+            Handled::WaitSync(produce) => {
+                self.awaiting_sync.insert(connection);
+                self.wait(connection, meta, strike, Waiting::Sync(produce));
+            }
+        }
+    }
+
+    fn wait(&mut self, connection: ConnectionId, meta: Meta, strike: Strike, state: Waiting) {
+        if let Some(connection) = self.connections.get_mut(&connection) {
+            connection.current = Some(Current { meta, strike, state });
+        }
+    }
+
+    /// Encodes a response and sends it, or what was ordered instead.
+    pub(super) fn answer(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        meta: Meta,
+        strike: Strike,
+        mut response: Response,
+    ) {
+        response.patch(meta.version, &strike.after);
+        self.note_outcomes(&meta, &response);
+        let reply = match response.encode(meta.key, meta.version, meta.correlation_id) {
+            Ok(frame) => Reply::Frame(frame),
+            Err(error) => {
+                tracing::error!(key = meta.key.name(), version = meta.version, %error, "encoding");
+                Reply::Close(format!("the answer can't be encoded: {error}"))
+            }
+        };
+        self.conclude(now, connection, &meta, strike, reply);
+    }
+
+    fn note_outcomes(&self, meta: &Meta, response: &Response) {
+        let Response::Produce(produce) = response else { return };
+        let answers = produce.responses.iter().flat_map(|topic| &topic.partition_responses);
+        for ((order, _, _), answer) in meta.batches.iter().zip(answers) {
+            let offset = (answer.base_offset >= 0).then_some(answer.base_offset);
+            self.monitor.outcome(*order, ErrorCode::from_code(answer.error_code), offset);
+        }
+    }
+
+    /// Ends a request whose answer is known, after the delay on order if there is one.
+    fn conclude(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        meta: &Meta,
+        mut strike: Strike,
+        reply: Reply,
+    ) {
+        let delay = std::mem::take(&mut strike.delay);
+        if delay > Duration::ZERO {
+            self.timers.insert((now.mono.after(delay), connection));
+            let meta = Meta { batches: meta.batches.clone(), ..*meta };
+            return self.wait(connection, meta, strike, Waiting::Delay(reply));
+        }
+        self.land(meta);
+        self.emit(connection, strike, reply);
+    }
+
+    fn emit(&mut self, connection: ConnectionId, strike: Strike, reply: Reply) {
+        let Some(state) = self.connections.get_mut(&connection) else { return };
+        state.current = None;
+        state.muted |= strike.drop_response;
+        let muted = state.muted;
+        let reply = match strike.raw {
+            Some(raw) => Reply::Frame(raw),
+            None => reply,
+        };
+        if strike.close_after {
+            return self.close_connection(connection, "closed by order".to_owned());
+        }
+        match reply {
+            Reply::Frame(frame) if !muted => {
+                state.unsent = state.unsent.saturating_add(frame.len());
+                self.outputs.push_back(Output::Send { connection, frame });
+            }
+            Reply::Frame(_) | Reply::Silence => self.outputs.push_back(Output::Done { connection }),
+            Reply::Close(reason) => return self.close_connection(connection, reason),
+        }
+        self.runnable.push_back(connection);
+    }
+
+    /// A timer of this connection has run out.
+    pub(super) fn expire(&mut self, now: Now, connection: ConnectionId) {
+        let Some(state) = self.connections.get_mut(&connection) else { return };
+        match state.current.take() {
+            Some(Current { meta, strike, state: Waiting::Delay(reply) }) => {
+                self.land(&meta);
+                self.emit(connection, strike, reply);
+            }
+            Some(Current { meta, strike, state: Waiting::Fetch(fetch) })
+                if fetch.deadline <= now.mono =>
+            {
+                self.finish_fetch(now, connection, meta, strike, &fetch);
+            }
+            other => state.current = other,
+        }
+    }
+
+    pub(super) fn close_connection(&mut self, connection: ConnectionId, reason: String) {
+        if self.forget(connection) {
+            self.outputs.push_back(Output::Close { connection, reason });
+        }
+    }
+
+    fn forget(&mut self, connection: ConnectionId) -> bool {
+        let Some(state) = self.connections.remove(&connection) else { return false };
+        self.awaiting_sync.remove(&connection);
+        self.timers.retain(|(_, of)| *of != connection);
+        for received in &state.queue {
+            self.land(&received.meta);
+        }
+        if let Some(current) = &state.current {
+            self.land(&current.meta);
+        }
+        true
+    }
+
+    /// The batches of a request are no longer in flight.
+    fn land(&self, meta: &Meta) {
+        for (_, topic, partition) in &meta.batches {
+            self.monitor.landed(topic, *partition);
+        }
+    }
+}
+
+/// Replaces a response by an error, where that is ordered for after applying. Produce errors are
+/// patched in by partition instead.
+fn after_strike(strike: &Strike, version: i16, request: &Request, response: Response) -> Response {
+    match strike.after.first() {
+        Some(error) if !matches!(response, Response::Produce(_)) => {
+            request.refuse(version, error.code)
+        }
+        _ => response,
+    }
+}

@@ -1,0 +1,206 @@
+//! Looking into a broker, and changing it behind its clients' backs: for tests and tools.
+
+use sordini_protocol::records::Batches;
+
+use super::{Broker, NewTopic, Partition};
+use crate::log::LogError;
+use crate::log::producers::ProducerEntry;
+use crate::records::{self, StoredRecord};
+use crate::storage::Storage;
+use crate::time::Now;
+
+/// Why there is nothing to look at.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InspectError {
+    /// No such partition.
+    #[error("there is no partition {partition} of topic {topic}")]
+    NoPartition {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+    },
+    /// The log can't be read.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// What is in the log can't be read.
+    #[error("the log holds a damaged batch: {0}")]
+    Batch(#[from] sordini_protocol::records::BatchError),
+    /// The setting was refused.
+    #[error("{0}")]
+    Setting(String),
+}
+
+/// A partition's offsets and epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PartitionState {
+    /// The first offset.
+    pub log_start: i64,
+    /// The offset behind the last one appended.
+    pub log_end: i64,
+    /// The offset behind the last one committed.
+    pub high_watermark: i64,
+    /// The offset behind the last one that no open transaction holds back.
+    pub last_stable: i64,
+    /// The leader epoch.
+    pub leader_epoch: i32,
+    /// Segments on disk.
+    pub segments: usize,
+    /// Why the partition is offline, if it is.
+    pub offline: Option<String>,
+}
+
+impl Broker {
+    fn find(
+        &mut self,
+        topic: &str,
+        partition: i32,
+    ) -> Result<(&mut Partition, &mut dyn Storage), InspectError> {
+        let missing = InspectError::NoPartition { topic: topic.to_owned(), partition };
+        self.partition(topic, partition).ok_or(missing)
+    }
+
+    /// The topics' names, and how many partitions each has.
+    pub fn topics(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.topics.iter().map(|(name, topic)| (name.as_str(), topic.partitions.len()))
+    }
+
+    /// A partition's offsets and epoch.
+    ///
+    /// # Errors
+    /// If there is no such partition.
+    pub fn partition_state(
+        &mut self,
+        topic: &str,
+        partition: i32,
+    ) -> Result<PartitionState, InspectError> {
+        let (found, _) = self.find(topic, partition)?;
+        Ok(PartitionState {
+            log_start: found.log.log_start(),
+            log_end: found.log.log_end(),
+            high_watermark: found.log.high_watermark(),
+            last_stable: found.log.last_stable(),
+            leader_epoch: found.leader_epoch,
+            segments: found.log.segment_count(),
+            offline: found.log.offline().map(str::to_owned),
+        })
+    }
+
+    /// All records of a partition, decoded.
+    ///
+    /// # Errors
+    /// If there is no such partition, or its log can't be read.
+    pub fn records(
+        &mut self,
+        topic: &str,
+        partition: i32,
+    ) -> Result<Vec<StoredRecord>, InspectError> {
+        let (found, storage) = self.find(topic, partition)?;
+        let mut all = Vec::new();
+        let (mut at, end) = (found.log.log_start(), found.log.log_end());
+        while at < end {
+            let bytes = found.log.read(storage, at, 1 << 20, true, end)?;
+            let before = at;
+            for batch in Batches::new(&bytes) {
+                let batch = batch?;
+                at = batch.header().base_offset + i64::from(batch.header().last_offset_delta) + 1;
+                records::collect(batch.bytes(), &mut all)?;
+            }
+            if at == before {
+                break;
+            }
+        }
+        Ok(all)
+    }
+
+    /// What a partition remembers of a producer.
+    ///
+    /// # Errors
+    /// If there is no such partition.
+    pub fn producer_state(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        producer_id: i64,
+    ) -> Result<Option<ProducerEntry>, InspectError> {
+        let (found, _) = self.find(topic, partition)?;
+        Ok(found.log.producers().get(producer_id).cloned())
+    }
+
+    /// Makes a partition forget one producer, or all, as if they had expired. Returns how many
+    /// it knew.
+    ///
+    /// # Errors
+    /// If there is no such partition.
+    pub fn forget_producers(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        producer_id: Option<i64>,
+    ) -> Result<usize, InspectError> {
+        let (found, _) = self.find(topic, partition)?;
+        Ok(found.log.forget_producers(producer_id))
+    }
+
+    /// Begins a new leader epoch, as an election does. An epoch that is not above the present
+    /// one changes nothing. Returns the epoch that now holds.
+    ///
+    /// # Errors
+    /// If there is no such partition, or the storage fails.
+    pub fn set_leader_epoch(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        epoch: i32,
+    ) -> Result<i32, InspectError> {
+        let (found, storage) = self.find(topic, partition)?;
+        if epoch > found.leader_epoch {
+            found.log.become_leader(storage, epoch)?;
+            found.leader_epoch = epoch;
+            let index = usize::try_from(partition).unwrap_or(usize::MAX);
+            let entry = self.catalog.topics.get_mut(topic);
+            if let Some(known) = entry.and_then(|entry| entry.epochs.get_mut(index)) {
+                *known = epoch;
+            }
+            self.catalog
+                .save(self.storage.as_mut())
+                .map_err(|source| LogError::Storage { dir: topic.to_owned(), source })?;
+            return Ok(epoch);
+        }
+        Ok(found.leader_epoch)
+    }
+
+    /// Creates a topic with these settings; -1 partitions are the broker's default.
+    ///
+    /// # Errors
+    /// If it is there already, or a name, number or setting is not valid.
+    pub fn make_topic(
+        &mut self,
+        now: Now,
+        name: &str,
+        partitions: i32,
+        settings: &[(String, String)],
+    ) -> Result<(), InspectError> {
+        let settings = settings.iter().map(|(n, v)| (n.clone(), Some(v.clone()))).collect();
+        let new = NewTopic { name: name.to_owned(), partitions, settings };
+        self.create_topic(now, &new, false)
+            .map(|_| ())
+            .map_err(|error| InspectError::Setting(error.message))
+    }
+
+    /// Changes one of a topic's settings.
+    ///
+    /// # Errors
+    /// If there is no such topic or setting, or it does not take this value.
+    pub fn set_topic_config(
+        &mut self,
+        topic: &str,
+        setting: &str,
+        value: &str,
+    ) -> Result<(), InspectError> {
+        self.change_setting(topic, setting, value)
+            .map_err(|error| InspectError::Setting(error.message))
+    }
+}

@@ -1,0 +1,240 @@
+//! Opening a broker on what an earlier one left, and the small files of Kafka's that say what is
+//! in a folder.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+
+use sordini_protocol::Uuid;
+
+use super::{Broker, IdSource, Partition, Topic};
+use crate::catalog::Catalog;
+use crate::config::BrokerConfig;
+use crate::faults::Faults;
+use crate::log::{LogError, LogOptions, PartitionLog, Recovery};
+use crate::monitor::Monitor;
+use crate::storage::{self, Storage};
+use crate::time::Now;
+use crate::topic_config::TopicConfig;
+
+pub(super) const META_PROPERTIES: &str = "meta.properties";
+pub(super) const PARTITION_METADATA: &str = "partition.metadata";
+pub(super) const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
+/// Present while no broker has the folder open, and all of it was synced.
+pub(super) const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
+const CHECKPOINT_MAX: u64 = 64 * 1024 * 1024;
+
+/// Why a broker can't be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// A partition's log can't be opened.
+    #[error("can't open the log: {0}")]
+    Log(#[from] LogError),
+    /// The broker's own files can't be read or written.
+    #[error("can't open the broker's folder: {0}")]
+    Storage(#[from] io::Error),
+}
+
+impl Broker {
+    /// Opens a broker on `storage`: empty, or as an earlier one left it, whether it was closed
+    /// or killed.
+    ///
+    /// # Errors
+    /// If the storage fails, or the catalog is damaged.
+    pub fn open(
+        config: BrokerConfig,
+        mut storage: Box<dyn Storage>,
+        now: Now,
+    ) -> Result<Self, OpenError> {
+        let loaded = Catalog::load(storage.as_mut())?;
+        let starts = loaded.as_ref().map_or(0, |catalog| catalog.starts) + 1;
+        let mut ids = IdSource::new(config.id_seed, starts);
+        let mut catalog = loaded.unwrap_or_else(|| Catalog::new(ids.uuid()));
+        catalog.starts = starts;
+        if starts > 1 {
+            // A broker that comes back leads anew: clients must not take it for the old one.
+            let epochs = catalog.topics.values_mut().flat_map(|topic| &mut topic.epochs);
+            epochs.for_each(|epoch| *epoch = epoch.saturating_add(1));
+        }
+        let clean = storage.len(CLEAN_SHUTDOWN)?.is_some();
+        let points = read_checkpoint(storage.as_mut())?;
+        catalog.save(storage.as_mut())?;
+        storage.remove(CLEAN_SHUTDOWN)?;
+        let monitor = Monitor::new(config.produce_log_limit);
+        let mut broker = Self {
+            config,
+            storage,
+            catalog,
+            topics: BTreeMap::new(),
+            names: BTreeMap::new(),
+            faults: Faults::default(),
+            monitor,
+            ids,
+            connections: BTreeMap::new(),
+            runnable: VecDeque::new(),
+            timers: BTreeSet::new(),
+            awaiting_sync: BTreeSet::new(),
+            advanced: BTreeMap::new(),
+            outputs: VecDeque::new(),
+            next_housekeeping: now.mono.after_millis(super::housekeeping::EVERY_MS),
+            recovered: Vec::new(),
+            checkpointed: BTreeMap::new(),
+        };
+        broker.write_meta_properties()?;
+        broker.sweep()?;
+        broker.open_topics(now, clean, &points)?;
+        Ok(broker)
+    }
+
+    fn write_meta_properties(&mut self) -> io::Result<()> {
+        if self.storage.len(META_PROPERTIES)?.is_some() {
+            return Ok(());
+        }
+        let text = format!(
+            "#\nversion=1\nnode.id={}\ndirectory.id={}\ncluster.id={}\n",
+            self.config.node_id,
+            self.ids.uuid(),
+            self.catalog.cluster_id
+        );
+        storage::replace(self.storage.as_mut(), "", META_PROPERTIES, text.as_bytes(), true)
+    }
+
+    /// Finishes deletions that a crash interrupted, and sets aside folders of no known topic.
+    fn sweep(&mut self) -> io::Result<()> {
+        for entry in self.storage.list("")?.into_iter().filter(|entry| entry.is_dir) {
+            if entry.name.ends_with("-delete") {
+                self.storage.remove_dir(&entry.name)?;
+            } else if is_partition_dir(&entry.name) && !self.is_known(&entry.name) {
+                self.set_aside(&entry.name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_known(&self, dir: &str) -> bool {
+        let Some((topic, index)) = dir.rsplit_once('-') else { return false };
+        let partitions = self.catalog.topics.get(topic).map_or(0, |topic| topic.epochs.len());
+        index.parse::<usize>().is_ok_and(|index| index < partitions)
+    }
+
+    /// Renames a folder that stands where a new topic's would, as Kafka does with strays.
+    pub(super) fn set_aside(&mut self, dir: &str) -> io::Result<()> {
+        let aside = format!("{dir}.{}-stray", self.ids.uuid());
+        self.storage.rename(dir, &aside)
+    }
+
+    fn open_topics(
+        &mut self,
+        now: Now,
+        clean: bool,
+        points: &BTreeMap<String, i64>,
+    ) -> Result<(), OpenError> {
+        let entries = self.catalog.topics.clone();
+        for (name, entry) in entries {
+            let mut topic = Topic { id: entry.id, partitions: Vec::new() };
+            for (index, epoch) in entry.epochs.iter().enumerate() {
+                let dir = format!("{name}-{index}");
+                let point = points.get(&dir).copied().unwrap_or(0);
+                let opened =
+                    self.open_partition(now, &dir, entry.id, &entry.config, point, clean)?;
+                let (mut log, report) = opened;
+                if report != Recovery::default() {
+                    self.recovered.push((dir, report));
+                }
+                log.become_leader(self.storage.as_mut(), *epoch)?;
+                topic.partitions.push(Partition { log, leader_epoch: *epoch });
+            }
+            self.names.insert(entry.id, name.clone());
+            self.topics.insert(name, topic);
+        }
+        Ok(())
+    }
+
+    /// Opens, or creates, the log of one partition.
+    pub(super) fn open_partition(
+        &mut self,
+        now: Now,
+        dir: &str,
+        id: Uuid,
+        config: &TopicConfig,
+        point: i64,
+        clean: bool,
+    ) -> Result<(PartitionLog, Recovery), OpenError> {
+        let options = LogOptions {
+            config: config.clone(),
+            strict_first_sequence: self.config.strict_first_sequence,
+            producer_expiration_ms: self.config.producer_expiration_ms,
+            durable: self.config.fsync,
+        };
+        let storage = self.storage.as_mut();
+        storage.create_dir(dir)?;
+        if storage.len(&storage::join(dir, PARTITION_METADATA))?.is_none() {
+            let text = format!("version: 0\ntopic_id: {id}\n");
+            let durable = self.config.fsync;
+            storage::replace(storage, dir, PARTITION_METADATA, text.as_bytes(), durable)?;
+        }
+        let opened = PartitionLog::open(storage, dir, options, point, clean, now.wall_ms)?;
+        if self.config.fsync {
+            storage.sync_dir(dir)?;
+            storage.sync_dir("")?;
+        }
+        Ok(opened)
+    }
+}
+
+/// Whether a folder's name is a partition's, `<topic>-<index>`.
+fn is_partition_dir(name: &str) -> bool {
+    name.rsplit_once('-').is_some_and(|(topic, index)| {
+        !topic.is_empty() && !index.is_empty() && index.bytes().all(|b| b.is_ascii_digit())
+    })
+}
+
+/// Kafka's checkpoint of offsets: version 0, a count, and `topic partition offset` per line.
+/// A damaged one is as good as none: all segments are then scanned.
+fn read_checkpoint(storage: &mut dyn Storage) -> io::Result<BTreeMap<String, i64>> {
+    match storage.len(RECOVERY_POINTS)? {
+        Some(len) if len <= CHECKPOINT_MAX => {}
+        _ => return Ok(BTreeMap::new()),
+    }
+    let bytes = storage::read_all(storage, RECOVERY_POINTS, CHECKPOINT_MAX)?;
+    let text = std::str::from_utf8(&bytes).unwrap_or_default();
+    Ok(parse_checkpoint(text).unwrap_or_default())
+}
+
+fn parse_checkpoint(text: &str) -> Option<BTreeMap<String, i64>> {
+    let mut lines = text.lines();
+    if lines.next()? != "0" {
+        return None;
+    }
+    let count: usize = lines.next()?.parse().ok()?;
+    let mut points = BTreeMap::new();
+    for line in lines {
+        let mut words = line.split(' ');
+        let (topic, index) = (words.next()?, words.next()?);
+        let offset: i64 = words.next()?.parse().ok().filter(|offset| *offset >= 0)?;
+        points.insert(format!("{topic}-{index}"), offset);
+    }
+    (points.len() == count).then_some(points)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checkpoints_read_back_and_others_are_refused() {
+        let points = parse_checkpoint("0\n2\na 0 5\nb-c 12 7\n").expect("checkpoint");
+        assert_eq!(points.get("a-0"), Some(&5));
+        assert_eq!(points.get("b-c-12"), Some(&7));
+        for bad in ["", "1\n0\n", "0\n2\na 0 5\n", "0\n1\na 0 -1\n", "0\n1\na 0\n", "0\nx\n"] {
+            assert_eq!(parse_checkpoint(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn folders_of_partitions_are_told_from_others() {
+        assert!(is_partition_dir("clicks-0") && is_partition_dir("a-b-12"));
+        assert!(!is_partition_dir("clicks") && !is_partition_dir("clicks-"));
+        assert!(!is_partition_dir("-1") && !is_partition_dir("a-0.x-stray"));
+    }
+}

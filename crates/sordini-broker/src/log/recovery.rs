@@ -1,0 +1,261 @@
+//! Opening a log: what a crash left is checked, cut back to its sound prefix, and its indexes
+//! and producer state rebuilt. Bytes on disk are taken as hostile.
+
+use std::io;
+
+use super::batch::NO_PRODUCER_ID;
+use super::epochs::{self, LeaderEpochs};
+use super::producers::Producers;
+use super::scan::{Depth, Scan};
+use super::segment::{Segment, offset_of};
+use super::{LogError, LogOptions, PartitionLog, snapshot};
+use crate::storage::{self, Storage};
+
+/// What opening a log found and did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Segments whose every byte was checked.
+    pub scanned: usize,
+    /// Bytes cut off because they were not sound.
+    pub truncated_bytes: u64,
+    /// Segments removed because what precedes them was cut back.
+    pub removed_segments: usize,
+    /// Snapshots that were damaged.
+    pub damaged_snapshots: usize,
+}
+
+impl PartitionLog {
+    /// Opens the log in the folder `dir`, which is created if it is not there.
+    ///
+    /// `recovery_point`: all before it is known to be on disk. `clean`: the log was closed, so
+    /// all of it is. The high watermark is set to the log's end.
+    ///
+    /// # Errors
+    /// As the medium fails.
+    pub fn open(
+        storage: &mut dyn Storage,
+        dir: &str,
+        options: LogOptions,
+        recovery_point: i64,
+        clean: bool,
+        wall_ms: i64,
+    ) -> Result<(Self, Recovery), LogError> {
+        let failed = |source| LogError::Storage { dir: dir.to_owned(), source };
+        storage.create_dir(dir).map_err(failed)?;
+        let mut log = Self {
+            dir: dir.to_owned(),
+            options,
+            segments: Vec::new(),
+            producers: Producers::default(),
+            epochs: LeaderEpochs::default(),
+            log_start: 0,
+            log_end: 0,
+            high_watermark: 0,
+            recovery_point: recovery_point.max(0),
+            snapshot_at: -1,
+            dirty: false,
+            offline: None,
+        };
+        let mut report = Recovery::default();
+        log.recover(storage, clean, wall_ms, &mut report).map_err(failed)?;
+        Ok((log, report))
+    }
+
+    fn recover(
+        &mut self,
+        storage: &mut dyn Storage,
+        clean: bool,
+        wall_ms: i64,
+        report: &mut Recovery,
+    ) -> io::Result<()> {
+        self.load_epochs(storage)?;
+        let epochs_before = self.epochs.clone();
+        let (bases, snapshots) = self.list(storage)?;
+        self.load_segments(storage, &bases, clean, wall_ms, report)?;
+        if self.segments.is_empty() {
+            let first = Segment::new(&self.dir, bases.first().copied().unwrap_or(0), wall_ms);
+            first.create_files(storage)?;
+            self.log_end = first.base();
+            self.segments.push(first);
+        }
+        self.log_start = self.segments.first().map_or(0, Segment::base);
+        self.high_watermark = self.log_end;
+        self.epochs.truncate_end(self.log_end);
+        self.epochs.truncate_start(self.log_start);
+        if self.epochs != epochs_before {
+            self.write_epochs(storage)?;
+        }
+        self.load_producers(storage, &snapshots, report)?;
+        self.producers.seen_all(wall_ms);
+        if self.options.durable {
+            self.settle(storage)?;
+        }
+        self.recovery_point = self.recovery_point.min(self.log_end);
+        Ok(())
+    }
+
+    /// Syncs what a killed broker left in the system's memory: acknowledgements of retries must
+    /// not promise what the disk does not hold.
+    fn settle(&mut self, storage: &mut dyn Storage) -> io::Result<()> {
+        for segment in &self.segments {
+            if segment.base() >= self.recovery_point || self.log_end > self.recovery_point {
+                segment.sync_files(storage)?;
+            }
+        }
+        storage.sync_dir(&self.dir)?;
+        storage.sync_dir("")
+    }
+
+    fn load_epochs(&mut self, storage: &mut dyn Storage) -> io::Result<()> {
+        let path = storage::join(&self.dir, epochs::FILE);
+        if storage.len(&path)?.is_none_or(|len| len > epochs::FILE_MAX) {
+            return Ok(());
+        }
+        let bytes = storage::read_all(storage, &path, epochs::FILE_MAX)?;
+        // A damaged file is as good as none: the batches carry their epochs.
+        let text = std::str::from_utf8(&bytes).unwrap_or_default();
+        self.epochs = LeaderEpochs::parse(text).unwrap_or_default();
+        Ok(())
+    }
+
+    /// The bases of segments and the offsets of snapshots, ascending; leftovers are removed.
+    fn list(&mut self, storage: &mut dyn Storage) -> io::Result<(Vec<i64>, Vec<i64>)> {
+        let entries = storage.list(&self.dir)?;
+        let bases: Vec<i64> =
+            entries.iter().filter_map(|entry| offset_of(&entry.name, ".log")).collect();
+        let mut snapshots = Vec::new();
+        for entry in entries.iter().filter(|entry| !entry.is_dir) {
+            let path = storage::join(&self.dir, &entry.name);
+            let index = offset_of(&entry.name, ".index");
+            let orphan = index
+                .or_else(|| offset_of(&entry.name, ".timeindex"))
+                .is_some_and(|base| !bases.contains(&base));
+            if orphan || entry.name.ends_with(".tmp") {
+                storage.remove(&path)?;
+            }
+            snapshots.extend(offset_of(&entry.name, snapshot::SUFFIX));
+        }
+        Ok((bases, snapshots))
+    }
+
+    fn load_segments(
+        &mut self,
+        storage: &mut dyn Storage,
+        bases: &[i64],
+        clean: bool,
+        wall_ms: i64,
+        report: &mut Recovery,
+    ) -> io::Result<()> {
+        for (i, base) in bases.iter().copied().enumerate() {
+            let next = bases.get(i + 1).copied();
+            let mut segment = Segment::new(&self.dir, base, wall_ms);
+            let settled = clean || next.is_some_and(|next| next <= self.recovery_point);
+            let whole = settled && segment.load_indexes(storage)?;
+            if let Some(next) = next
+                && whole
+            {
+                self.segments.push(segment);
+                self.log_end = next;
+                continue;
+            }
+            let epochs = &mut self.epochs;
+            let (end, cut) = segment.recover(storage, whole, |header| {
+                epochs.assign(header.leader_epoch(), header.base_offset());
+            })?;
+            report.scanned += usize::from(!whole);
+            report.truncated_bytes += cut;
+            self.segments.push(segment);
+            self.log_end = end;
+            if next.is_some_and(|next| cut > 0 || next < end) {
+                // Nothing may follow a gap: the log is the prefix that is sound.
+                for later in &bases[i + 1..] {
+                    Segment::new(&self.dir, *later, wall_ms).remove_files(storage)?;
+                    report.removed_segments += 1;
+                }
+                break;
+            }
+            if let (Some(next), Some(segment)) = (next, self.segments.last_mut()) {
+                segment.finish_indexes(storage)?;
+                self.log_end = next.max(end);
+            }
+        }
+        Ok(())
+    }
+
+    fn load_producers(
+        &mut self,
+        storage: &mut dyn Storage,
+        snapshots: &[i64],
+        report: &mut Recovery,
+    ) -> io::Result<()> {
+        let mut from = self.log_start;
+        for at in snapshots.iter().rev().copied() {
+            if at > self.log_end || at < self.log_start {
+                self.remove_snapshot(storage, at)?;
+            } else if self.snapshot_at < 0 {
+                match self.read_snapshot(storage, at)? {
+                    Some(producers) => {
+                        self.producers = producers;
+                        self.snapshot_at = at;
+                        from = at;
+                    }
+                    None => {
+                        report.damaged_snapshots += 1;
+                        self.remove_snapshot(storage, at)?;
+                    }
+                }
+            }
+        }
+        self.replay(storage, from)
+    }
+
+    fn read_snapshot(&self, storage: &mut dyn Storage, at: i64) -> io::Result<Option<Producers>> {
+        let path = |suffix| storage::join(&self.dir, &super::segment::file_name(at, suffix));
+        let Some(bytes) = read_small(storage, &path(snapshot::SUFFIX))? else { return Ok(None) };
+        let Some(mut producers) = snapshot::decode(&bytes) else { return Ok(None) };
+        if let Some(bytes) = read_small(storage, &path(snapshot::WINDOW_SUFFIX))? {
+            snapshot::widen(&mut producers, &bytes);
+        }
+        Ok(Some(producers))
+    }
+
+    /// Removes a producer snapshot.
+    pub(super) fn remove_snapshot(&self, storage: &mut dyn Storage, at: i64) -> io::Result<()> {
+        for suffix in [snapshot::SUFFIX, snapshot::WINDOW_SUFFIX] {
+            let name = super::segment::file_name(at, suffix);
+            storage.remove(&storage::join(&self.dir, &name))?;
+        }
+        Ok(())
+    }
+
+    /// Takes the producers through all batches from offset `from` on.
+    fn replay(&mut self, storage: &mut dyn Storage, from: i64) -> io::Result<()> {
+        for (i, segment) in self.segments.iter().enumerate() {
+            let end = self.segments.get(i + 1).map_or(self.log_end, Segment::base);
+            if end <= from {
+                continue;
+            }
+            let path = segment.log_path();
+            let range = (0, segment.size);
+            let bases = (segment.base(), segment.base());
+            let mut scan = Scan::new(storage, &path, Depth::Headers, range, bases);
+            while let Some(found) = scan.next()? {
+                let header = &found.header;
+                if header.base_offset() >= from
+                    && header.producer_id() != NO_PRODUCER_ID
+                    && !header.is_control()
+                {
+                    self.producers.appended(header, 0);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_small(storage: &mut dyn Storage, path: &str) -> io::Result<Option<bytes::Bytes>> {
+    match storage.len(path)? {
+        Some(len) if len <= snapshot::FILE_MAX => storage::read_all(storage, path, len).map(Some),
+        _ => Ok(None),
+    }
+}
