@@ -177,9 +177,16 @@ impl Request {
 
 impl Response {
     /// Puts errors on order into a Produce response, though the batches were appended.
-    pub(crate) fn patch(&mut self, version: i16, errors: &[ErrorStrike]) {
+    ///
+    /// `named` are the partitions of the request, in its order, with the topics' names.
+    pub(crate) fn patch<'a>(
+        &mut self,
+        version: i16,
+        errors: &[ErrorStrike],
+        named: impl Iterator<Item = (&'a str, i32)> + Clone,
+    ) {
         if let Self::Produce(response) = self {
-            produce::patch(response, version, errors);
+            errors.iter().for_each(|error| produce::patch(response, version, error, named.clone()));
         }
     }
 }

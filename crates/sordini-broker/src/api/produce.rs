@@ -284,19 +284,20 @@ pub(super) fn refuse(request: &ProduceRequest, _: i16, code: ErrorCode) -> Produ
     ProduceResponse { responses: responses.collect(), ..ProduceResponse::default() }
 }
 
-/// Puts errors on order in the place of what really happened.
-pub(super) fn patch(response: &mut ProduceResponse, version: i16, errors: &[ErrorStrike]) {
-    for error in errors {
-        for topic in &mut response.responses {
-            for answer in &mut topic.partition_responses {
-                // A topic that was named by id is matched by its partitions' index alone.
-                let named = topic.name.is_empty() || error.covers(&topic.name, answer.index);
-                if named && error.partition.is_none_or(|index| index == answer.index) {
-                    *answer = failure(answer.index, error.code, Some("an error on order".into()));
-                    if let Some(hint) = error.leader.as_ref().filter(|_| version >= LEADER_SINCE) {
-                        name_leader(&mut response.node_endpoints, answer, hint);
-                    }
-                }
+/// Puts an error on order in the place of what really happened; `named` are the partitions of
+/// the response, in its order, with the topics' names.
+pub(super) fn patch<'a>(
+    response: &mut ProduceResponse,
+    version: i16,
+    error: &ErrorStrike,
+    named: impl Iterator<Item = (&'a str, i32)>,
+) {
+    let answers = response.responses.iter_mut().flat_map(|topic| &mut topic.partition_responses);
+    for (answer, (topic, partition)) in answers.zip(named) {
+        if error.covers(topic, partition) {
+            *answer = failure(partition, error.code, Some("an error on order".to_owned()));
+            if let Some(hint) = error.leader.as_ref().filter(|_| version >= LEADER_SINCE) {
+                name_leader(&mut response.node_endpoints, answer, hint);
             }
         }
     }

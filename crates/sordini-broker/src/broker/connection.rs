@@ -234,7 +234,8 @@ impl Broker {
         strike: Strike,
         mut response: Response,
     ) {
-        response.patch(meta.version, &strike.after);
+        let named = meta.batches.iter().map(|(_, topic, partition)| (topic.as_str(), *partition));
+        response.patch(meta.version, &strike.after, named);
         self.note_outcomes(&meta, &response);
         let reply = match response.encode(meta.key, meta.version, meta.correlation_id) {
             Ok(frame) => Reply::Frame(frame),

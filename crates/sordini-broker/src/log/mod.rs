@@ -344,7 +344,7 @@ impl PartitionLog {
         if let Some(active) = self.segments.last_mut() {
             active.finish_indexes(storage)?;
             if self.options.durable {
-                active.sync_files(storage)?;
+                settle(&mut self.offline, active.sync_files(storage))?;
             }
         }
         self.take_snapshot(storage)?;
@@ -361,7 +361,7 @@ impl PartitionLog {
                 .iter()
                 .filter(|segment| segment.base() >= self.recovery_point && segment.base() < settled)
             {
-                segment.sync_files(storage)?;
+                settle(&mut self.offline, segment.sync_files(storage))?;
             }
             self.recovery_point = self.recovery_point.max(settled);
         }
@@ -372,7 +372,8 @@ impl PartitionLog {
 
     /// Writes the producers' state as of the log's end, unless that was done.
     fn take_snapshot(&mut self, storage: &mut dyn Storage) -> io::Result<()> {
-        if self.snapshot_at >= self.log_end {
+        let nothing_to_say = self.log_end == self.log_start && self.producers.is_empty();
+        if self.snapshot_at >= self.log_end || nothing_to_say {
             return Ok(());
         }
         let name = |suffix| segment::file_name(self.log_end, suffix);
@@ -402,10 +403,8 @@ impl PartitionLog {
             return Ok(());
         }
         let Some(active) = self.segments.last() else { return Ok(()) };
-        if let Err(error) = storage.sync(&active.log_path()) {
-            self.offline = Some(format!("a sync failed: {error}"));
-            return Err(self.storage_error(error));
-        }
+        let synced = storage.sync(&active.log_path());
+        settle(&mut self.offline, synced).map_err(|e| self.storage_error(e))?;
         self.dirty = false;
         Ok(())
     }
@@ -448,6 +447,14 @@ impl PartitionLog {
     fn storage_error(&self, source: io::Error) -> LogError {
         LogError::Storage { dir: self.dir.clone(), source }
     }
+}
+
+/// Takes a log offline whose sync failed: what the disk holds is then unknown.
+fn settle(offline: &mut Option<String>, synced: io::Result<()>) -> io::Result<()> {
+    if let Err(error) = &synced {
+        *offline = Some(format!("a sync failed: {error}"));
+    }
+    synced
 }
 
 #[cfg(test)]

@@ -130,7 +130,11 @@ impl PartitionLog {
             let orphan = index
                 .or_else(|| offset_of(&entry.name, ".timeindex"))
                 .is_some_and(|base| !bases.contains(&base));
-            if orphan || entry.name.ends_with(".tmp") {
+            let widowed = offset_of(&entry.name, snapshot::WINDOW_SUFFIX).is_some_and(|at| {
+                let kafkas = super::segment::file_name(at, snapshot::SUFFIX);
+                entries.iter().all(|entry| entry.name != kafkas)
+            });
+            if orphan || widowed || entry.name.ends_with(".tmp") {
                 storage.remove(&path)?;
             }
             snapshots.extend(offset_of(&entry.name, snapshot::SUFFIX));
@@ -190,7 +194,9 @@ impl PartitionLog {
     ) -> io::Result<()> {
         let mut from = self.log_start;
         for at in snapshots.iter().rev().copied() {
-            if at > self.log_end || at < self.log_start {
+            let of_segment = self.segments.iter().any(|segment| segment.base() == at);
+            if at > self.log_end || at < self.log_start || (self.snapshot_at >= 0 && !of_segment) {
+                // Behind the end, before the start, or left by an earlier clean shutdown.
                 self.remove_snapshot(storage, at)?;
             } else if self.snapshot_at < 0 {
                 match self.read_snapshot(storage, at)? {

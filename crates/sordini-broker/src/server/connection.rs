@@ -86,13 +86,22 @@ async fn read(
     let mut first = true;
     loop {
         let patience = if first { shared.limits.handshake } else { shared.limits.idle };
-        let prefix = match timeout(patience, read_prefix(&mut reads, &shared.limits)).await {
-            Ok(Ok(prefix)) => prefix,
-            Ok(Err(reason)) => return reason,
+        let mut prefix = [0; 4];
+        // A read of one byte: cancelling it loses nothing.
+        match timeout(patience, reads.read(&mut prefix[..1])).await {
+            Ok(Ok(0)) => return "the client closed the connection".to_owned(),
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return error.to_string(),
             // A connection whose requests are being served is not idle.
             Err(_) if !first && own_room.available_permits() < all_room => continue,
             Err(_) => return format!("no request within {patience:?}"),
-        };
+        }
+        let rest = reads.read_exact(&mut prefix[1..]);
+        match timeout(shared.limits.deadline(0), rest).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return format!("a request broke off: {error}"),
+            Err(_) => return "a request's size was not complete in time".to_owned(),
+        }
         let size = match frame::size(prefix, shared.limits.frame_bytes) {
             Ok(size) => size,
             Err(error) if looks_like_http(&prefix) => {
@@ -115,21 +124,6 @@ async fn read(
         if !sent || shared.commands.send(Command::Frame(id, frame)).is_err() {
             return "the server is stopping".to_owned();
         }
-    }
-}
-
-/// The four bytes of a size. Waiting for the first may be cut short without loss; the rest must
-/// follow soon.
-async fn read_prefix(reads: &mut OwnedReadHalf, limits: &Limits) -> Result<[u8; 4], String> {
-    let mut prefix = [0; 4];
-    reads.readable().await.map_err(|error| error.to_string())?;
-    match timeout(limits.deadline(0), reads.read_exact(&mut prefix)).await {
-        Ok(Ok(_)) => Ok(prefix),
-        Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            Err("the client closed the connection".to_owned())
-        }
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("a request's size was not complete in time".to_owned()),
     }
 }
 

@@ -31,6 +31,14 @@ struct State {
 struct File {
     id: u64,
     data: Vec<u8>,
+    /// Where the bytes begin that no sync has covered.
+    synced_to: usize,
+}
+
+impl File {
+    fn new(id: u64, data: Vec<u8>) -> Self {
+        Self { id, data, synced_to: 0 }
+    }
 }
 
 impl MemoryStorage {
@@ -57,7 +65,7 @@ impl MemoryStorage {
                 let keep = keep_unsynced(path, tail.len()).min(tail.len());
                 data.extend_from_slice(&tail[..keep]);
             }
-            survivors.insert(path.clone(), File { id: *id, data });
+            survivors.insert(path.clone(), File::new(*id, data));
         }
         state.files = survivors;
         state.dirs = state.durable_dirs.clone();
@@ -73,10 +81,13 @@ impl MemoryStorage {
     pub fn overwrite(&self, path: &str, data: Vec<u8>) {
         let mut state = self.lock();
         match state.files.get_mut(path) {
-            Some(file) => file.data = data,
+            Some(file) => {
+                file.data = data;
+                file.synced_to = 0;
+            }
             None => {
                 let id = state.fresh_id();
-                state.files.insert(path.to_owned(), File { id, data });
+                state.files.insert(path.to_owned(), File::new(id, data));
             }
         }
     }
@@ -100,11 +111,11 @@ impl State {
     }
 
     fn file(&mut self, path: &str) -> &mut File {
-        if !self.files.contains_key(path) {
-            let id = self.fresh_id();
-            self.files.insert(path.to_owned(), File { id, data: Vec::new() });
-        }
-        self.files.entry(path.to_owned()).or_insert_with(|| File { id: 0, data: Vec::new() })
+        let next_id = &mut self.next_id;
+        self.files.entry(path.to_owned()).or_insert_with(|| {
+            *next_id += 1;
+            File::new(*next_id, Vec::new())
+        })
     }
 }
 
@@ -169,14 +180,18 @@ impl Storage for MemoryStorage {
         let mut state = self.lock();
         let file = state.file(path);
         file.data.truncate(usize::try_from(len).unwrap_or(usize::MAX));
+        file.synced_to = file.synced_to.min(file.data.len());
         Ok(())
     }
 
     fn sync(&mut self, path: &str) -> io::Result<()> {
-        let mut state = self.lock();
-        let file = state.files.get(path).ok_or_else(|| not_found(path))?;
-        let (id, data) = (file.id, file.data.clone());
-        state.synced.insert(id, data);
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let file = state.files.get_mut(path).ok_or_else(|| not_found(path))?;
+        let durable = state.synced.entry(file.id).or_default();
+        durable.truncate(file.synced_to);
+        durable.extend_from_slice(&file.data[durable.len()..]);
+        file.synced_to = file.data.len();
         Ok(())
     }
 
