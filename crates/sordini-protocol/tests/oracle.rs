@@ -4,8 +4,10 @@
 mod support;
 
 use kafka_protocol::messages as theirs;
-use kafka_protocol::protocol::{Decodable, Encodable, Message as TheirMessage};
+use kafka_protocol::protocol::{Decodable, Encodable, Message as TheirMessage, StrBytes};
+use kafka_protocol::records;
 use proptest::prelude::*;
+use sordini_protocol::records::Batches;
 use sordini_protocol::{Message, decode};
 use support::{Sample, Seeded, Visitor, every_message};
 
@@ -81,6 +83,29 @@ compare_all! {
     DescribeClusterRequest DescribeClusterResponse
 }
 
+/// A record's timestamp, key, value and header, as the generator draws them.
+type Drawn = (i64, Option<Vec<u8>>, Option<Vec<u8>>, Option<(String, Option<Vec<u8>>)>);
+
+fn their_record(base: i64, i: usize, drawn: &Drawn) -> records::Record {
+    let (timestamp, key, value, header) = drawn.clone();
+    let headers = header.map(|(key, value)| (StrBytes::from_string(key), value.map(Into::into)));
+    records::Record {
+        transactional: true,
+        control: false,
+        delete_horizon: false,
+        partition_leader_epoch: 4,
+        producer_id: 9,
+        producer_epoch: 1,
+        timestamp_type: records::TimestampType::Creation,
+        offset: base + i as i64,
+        sequence: 70 + i as i32,
+        timestamp,
+        key: key.map(Into::into),
+        value: value.map(Into::into),
+        headers: headers.into_iter().collect(),
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -91,5 +116,44 @@ proptest! {
         let skipped: Vec<(&str, i16)> =
             oracle.skipped.iter().map(|(name, version)| (name.as_str(), *version)).collect();
         prop_assert_eq!(skipped, NOT_IN_THEIRS);
+    }
+
+    #[test]
+    fn batches_of_an_independent_encoder_are_read(
+        base in 0..i64::MAX / 2,
+        drawn in prop::collection::vec(any::<Drawn>(), 1..20),
+    ) {
+        // Kafka's deltas are 64 bits wide; a sum beyond that is no timestamp.
+        let drawn: Vec<Drawn> =
+            drawn.into_iter().map(|(t, k, v, h)| (t >> 1, k, v, h)).collect();
+        let theirs: Vec<records::Record> =
+            drawn.iter().enumerate().map(|(i, record)| their_record(base, i, record)).collect();
+        let mut bytes = bytes::BytesMut::new();
+        let options =
+            records::RecordEncodeOptions { version: 2, compression: records::Compression::None };
+        records::RecordBatchEncoder::encode(&mut bytes, &theirs, &options).expect("encodes");
+        let mut read = Vec::new();
+        for batch in Batches::new(&bytes) {
+            let batch = batch.expect("sound");
+            prop_assert_eq!(batch.verify_crc(), Ok(()));
+            prop_assert!(batch.header().is_transactional());
+            let records = batch.decompress(usize::MAX).expect("not compressed");
+            for record in &records {
+                let record = record.expect("sound");
+                let header = record.headers.iter().next();
+                read.push((
+                    record.offset,
+                    (
+                        record.timestamp,
+                        record.key.map(<[u8]>::to_vec),
+                        record.value.map(<[u8]>::to_vec),
+                        header.map(|h| (h.key_lossy().into_owned(), h.value.map(<[u8]>::to_vec))),
+                    ),
+                ));
+            }
+        }
+        let expected: Vec<(i64, Drawn)> =
+            drawn.into_iter().enumerate().map(|(i, d)| (base + i as i64, d)).collect();
+        prop_assert_eq!(read, expected);
     }
 }
