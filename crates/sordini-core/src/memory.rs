@@ -1,8 +1,10 @@
 //! The memory of all batches: pooled segments, charged to `buffer.memory`, with waiters in order.
 //!
-//! S6: `reserved` is the sum of the capacities of live segments and of grants not yet taken.
+//! S6: `reserved` is the sum of what live segments are charged and of grants not yet taken, and
+//! together with the idle buffers never more than the limit.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,22 +15,36 @@ use std::task::{Context, Poll, Waker};
 /// 1 KiB and a busy one's few pool operations.
 pub const CLASSES: [usize; 4] = [1 << 10, 4 << 10, 16 << 10, 64 << 10];
 
+/// Called when somebody starts to wait.
+type OnWait = Box<dyn Fn() + Send + Sync>;
+
 /// The budget and the pool.
-#[derive(Debug)]
 pub struct Memory {
     limit: usize,
     inner: Mutex<Inner>,
-    /// True while somebody waits; read without the lock by appends that must not overtake.
+    /// True while somebody waits; read without the lock.
     contended: AtomicBool,
     reserved: AtomicUsize,
+    on_wait: Option<OnWait>,
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory")
+            .field("limit", &self.limit)
+            .field("reserved", &self.reserved())
+            .field("contended", &self.contended())
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     reserved: usize,
-    /// Bytes of the free lists, within the limit together with `reserved`.
+    /// Bytes of the free lists.
     idle: usize,
     free: [Vec<Vec<u8>>; CLASSES.len()],
+    /// By id, those that were granted memory in front.
     waiters: VecDeque<Waiter>,
     next_waiter: u64,
 }
@@ -37,8 +53,14 @@ struct Inner {
 struct Waiter {
     id: u64,
     size: usize,
-    granted: bool,
-    waker: Option<Waker>,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    Waiting(Waker),
+    /// With a recycled buffer, if there was one.
+    Granted(Option<Vec<u8>>),
 }
 
 /// A run of bytes of a batch. Its capacity is fixed and charged until it is dropped.
@@ -70,8 +92,10 @@ impl Segment {
 
 impl Drop for Segment {
     fn drop(&mut self) {
-        let bytes = std::mem::take(&mut self.bytes);
-        self.memory.give_back(bytes, self.charged);
+        if self.bytes.capacity() > 0 || self.charged > 0 {
+            let mut bytes = std::mem::take(&mut self.bytes);
+            self.memory.give_back(std::slice::from_mut(&mut bytes), self.charged);
+        }
     }
 }
 
@@ -92,11 +116,22 @@ impl Memory {
     /// A pool of `limit` bytes (`buffer.memory`).
     #[must_use]
     pub fn new(limit: usize) -> Arc<Self> {
+        Self::build(limit, None)
+    }
+
+    /// As [`Memory::new`]; calls `on_wait`, outside all locks, when somebody starts to wait.
+    #[must_use]
+    pub fn watched(limit: usize, on_wait: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
+        Self::build(limit, Some(Box::new(on_wait)))
+    }
+
+    fn build(limit: usize, on_wait: Option<OnWait>) -> Arc<Self> {
         Arc::new(Self {
             limit,
             inner: Mutex::default(),
             contended: AtomicBool::new(false),
             reserved: AtomicUsize::new(0),
+            on_wait,
         })
     }
 
@@ -122,6 +157,12 @@ impl Memory {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Makes what changed under the lock visible without it.
+    fn publish(&self, inner: &Inner) {
+        self.reserved.store(inner.reserved, Ordering::Relaxed);
+        self.contended.store(!inner.waiters.is_empty(), Ordering::Relaxed);
+    }
+
     /// A segment of at least `least` bytes, about `wanted` where that is to be had; `None` if the
     /// budget is exhausted or somebody waits already, whom nobody may overtake.
     pub fn try_take(self: &Arc<Self>, least: usize, wanted: usize) -> Option<Segment> {
@@ -136,8 +177,8 @@ impl Memory {
                 return None;
             }
         }
-        self.reserve(&mut inner, size);
-        let bytes = inner.buffer(size, self.limit);
+        let bytes = inner.reserve(size, self.limit);
+        self.publish(&inner);
         drop(inner);
         Some(self.segment(bytes, size))
     }
@@ -147,14 +188,10 @@ impl Memory {
         Segment { bytes, charged: size, memory: Arc::clone(self) }
     }
 
-    fn reserve(&self, inner: &mut Inner, size: usize) {
-        inner.reserved += size;
-        self.reserved.store(inner.reserved, Ordering::Relaxed);
-    }
-
     /// Waits in order for a segment of at least `least` bytes.
     ///
-    /// `least` must not exceed [`Memory::limit`]: no release could ever satisfy it.
+    /// # Panics
+    /// If `least` exceeds [`Memory::limit`]: no release could ever satisfy it.
     ///
     /// # Cancellation
     /// Dropping the future gives up the place, and passes a grant on to the next waiter.
@@ -164,66 +201,52 @@ impl Memory {
         MemoryWait { memory: Arc::clone(self), size, id: None }
     }
 
-    /// Puts `parts` in the place of `old` segments: at most what the old ones were charged stays
-    /// charged, in one step, so that a batch that changes its form (compressed, split) neither
-    /// waits for memory nor takes more of it.
+    /// Puts `parts` in the place of `old` segments, so that a batch that changes its form
+    /// (compressed, split) never waits for memory: the new segments take over the charge of the
+    /// old ones as far as that goes, and what they do not need is returned, in one step.
     pub fn exchange(self: &Arc<Self>, old: Vec<Segment>, parts: Vec<Vec<u8>>) -> Vec<Segment> {
-        let mut freed: usize = old.iter().map(|segment| segment.charged).sum();
+        let mut charge: usize = old.iter().map(|segment| segment.charged).sum();
         let mut new = Vec::with_capacity(parts.len());
-        for bytes in parts {
-            let charged = bytes.len().min(freed);
-            freed -= charged;
+        for mut bytes in parts {
+            // A codec's buffer doubles as it grows; only what it holds is charged, and kept.
+            bytes.shrink_to_fit();
+            let charged = bytes.capacity().min(charge);
+            charge -= charged;
             new.push(Segment { bytes, charged, memory: Arc::clone(self) });
         }
-        let mut last = freed;
-        for mut segment in old.into_iter().rev() {
-            // What goes on being charged is split off the old charges, which are then returned.
-            segment.charged = segment.charged.min(last);
-            last -= segment.charged;
-        }
+        let emptied = |mut segment: Segment| {
+            segment.charged = 0;
+            std::mem::take(&mut segment.bytes)
+        };
+        let mut buffers: Vec<Vec<u8>> = old.into_iter().map(emptied).collect();
+        self.give_back(&mut buffers, charge);
         new
     }
 
-    fn give_back(&self, mut bytes: Vec<u8>, charged: usize) {
+    /// Returns `charged` bytes, and takes the `buffers` that may stay as idle ones.
+    fn give_back(&self, buffers: &mut [Vec<u8>], charged: usize) {
         let wakers = {
             let mut inner = self.lock();
             assert!(inner.reserved >= charged, "S6: more memory returned than reserved");
             inner.reserved -= charged;
-            if let Some(class) = class_of(bytes.capacity()) {
-                bytes.clear();
-                inner.idle += bytes.capacity();
-                inner.free[class].push(bytes);
-            }
-            let wakers = self.grant(&mut inner);
-            self.reserved.store(inner.reserved, Ordering::Relaxed);
+            buffers.iter_mut().for_each(|bytes| inner.keep(bytes, self.limit));
+            let wakers = inner.grant(self.limit);
+            self.publish(&inner);
             wakers
         };
         wakers.into_iter().for_each(Waker::wake);
     }
-
-    /// Grants memory to waiters from the front, as far as it goes.
-    fn grant(&self, inner: &mut Inner) -> Vec<Waker> {
-        let mut wakers = Vec::new();
-        let Inner { reserved, waiters, .. } = inner;
-        for waiter in waiters.iter_mut().filter(|waiter| !waiter.granted) {
-            if *reserved + waiter.size > self.limit {
-                break;
-            }
-            *reserved += waiter.size;
-            waiter.granted = true;
-            wakers.extend(waiter.waker.take());
-        }
-        wakers
-    }
 }
 
 impl Inner {
-    /// A recycled buffer of exactly `size` bytes, or `None` after making room for a new one.
-    fn buffer(&mut self, size: usize, limit: usize) -> Option<Vec<u8>> {
+    /// Reserves `size` bytes that are known to be free; a recycled buffer, or `None` after making
+    /// room for a new one.
+    fn reserve(&mut self, size: usize, limit: usize) -> Option<Vec<u8>> {
+        self.reserved += size;
         let recycled = class_of(size).and_then(|class| self.free[class].pop());
-        if let Some(bytes) = recycled {
+        if recycled.is_some() {
             self.idle -= size;
-            return Some(bytes);
+            return recycled;
         }
         while self.reserved + self.idle > limit {
             let Some(class) = self.free.iter().rposition(|list| !list.is_empty()) else { break };
@@ -231,6 +254,47 @@ impl Inner {
             self.idle -= CLASSES[class];
         }
         None
+    }
+
+    /// Takes a buffer into the pool, if it is of a pooled size and within the limit.
+    fn keep(&mut self, bytes: &mut Vec<u8>, limit: usize) {
+        let size = bytes.capacity();
+        let Some(class) = class_of(size) else { return };
+        if self.reserved + self.idle + size <= limit {
+            bytes.clear();
+            self.idle += size;
+            self.free[class].push(std::mem::take(bytes));
+        }
+    }
+
+    /// Grants memory to waiters from the front, as far as it goes. Whoever is returned is to be
+    /// woken outside the lock.
+    fn grant(&mut self, limit: usize) -> Vec<Waker> {
+        let mut wakers = Vec::new();
+        let mut at = self.waiters.partition_point(Waiter::is_granted);
+        while let Some(size) = self.waiters.get(at).map(|waiter| waiter.size) {
+            if self.reserved + size > limit {
+                break;
+            }
+            let buffer = self.reserve(size, limit);
+            let place = &mut self.waiters[at].place;
+            if let Place::Waiting(waker) = std::mem::replace(place, Place::Granted(buffer)) {
+                wakers.push(waker);
+            }
+            at += 1;
+        }
+        wakers
+    }
+
+    /// Where the waiter stands.
+    fn find(&self, id: u64) -> Option<usize> {
+        self.waiters.binary_search_by_key(&id, |waiter| waiter.id).ok()
+    }
+}
+
+impl Waiter {
+    fn is_granted(&self) -> bool {
+        matches!(self.place, Place::Granted(_))
     }
 }
 
@@ -243,55 +307,89 @@ pub struct MemoryWait {
     id: Option<u64>,
 }
 
+impl MemoryWait {
+    /// Takes the memory at once if it is free and nobody waits, or else a place in the queue.
+    fn start(&mut self, cx: &Context<'_>) -> Poll<Segment> {
+        let memory = &self.memory;
+        let mut inner = memory.lock();
+        if inner.waiters.is_empty() && inner.reserved + self.size <= memory.limit {
+            let bytes = inner.reserve(self.size, memory.limit);
+            memory.publish(&inner);
+            drop(inner);
+            return Poll::Ready(memory.segment(bytes, self.size));
+        }
+        let id = inner.next_waiter;
+        inner.next_waiter += 1;
+        let place = Place::Waiting(cx.waker().clone());
+        inner.waiters.push_back(Waiter { id, size: self.size, place });
+        self.id = Some(id);
+        // Where grants not yet taken are all that stands in front, there may be room behind them.
+        let own = inner.grant(memory.limit);
+        memory.publish(&inner);
+        drop(inner);
+        if !own.is_empty() {
+            return self.look(cx);
+        }
+        if let Some(on_wait) = &memory.on_wait {
+            on_wait();
+        }
+        Poll::Pending
+    }
+
+    /// Takes what was granted, or goes on waiting.
+    fn look(&mut self, cx: &Context<'_>) -> Poll<Segment> {
+        let memory = &self.memory;
+        let mut inner = memory.lock();
+        let at = self.id.and_then(|id| inner.find(id)).expect("S6: a waiter stays until it leaves");
+        if let Place::Waiting(waker) = &mut inner.waiters[at].place {
+            let stale = (!waker.will_wake(cx.waker()))
+                .then(|| std::mem::replace(waker, cx.waker().clone()));
+            // A waker may own a task, and its drop run anything: not under the lock.
+            drop(inner);
+            drop(stale);
+            return Poll::Pending;
+        }
+        let waiter = inner.waiters.remove(at);
+        memory.publish(&inner);
+        drop(inner);
+        self.id = None;
+        let bytes = match waiter.map(|waiter| waiter.place) {
+            Some(Place::Granted(bytes)) => bytes,
+            _ => None,
+        };
+        Poll::Ready(self.memory.segment(bytes, self.size))
+    }
+}
+
 impl Future for MemoryWait {
     type Output = Segment;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Segment> {
-        let this = &mut *self;
-        let mut inner = this.memory.lock();
-        let id = *this.id.get_or_insert_with(|| {
-            let id = inner.next_waiter;
-            inner.next_waiter += 1;
-            inner.waiters.push_back(Waiter { id, size: this.size, granted: false, waker: None });
-            this.memory.contended.store(true, Ordering::Relaxed);
-            id
-        });
-        // Only this newcomer can be granted here: whoever could be was, when memory came back.
-        let others = this.memory.grant(&mut inner);
-        assert!(others.is_empty(), "S6: a grant was overlooked");
-        this.memory.reserved.store(inner.reserved, Ordering::Relaxed);
-        let at = inner.waiters.iter().position(|waiter| waiter.id == id).expect("S6: lost waiter");
-        if !inner.waiters[at].granted {
-            let waker = &mut inner.waiters[at].waker;
-            if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                *waker = Some(cx.waker().clone());
-            }
-            return Poll::Pending;
-        }
-        inner.waiters.remove(at);
-        this.memory.contended.store(!inner.waiters.is_empty(), Ordering::Relaxed);
-        this.id = None;
-        let bytes = inner.buffer(this.size, this.memory.limit);
-        drop(inner);
-        Poll::Ready(this.memory.segment(bytes, this.size))
+        if self.id.is_some() { self.look(cx) } else { self.start(cx) }
     }
 }
 
 impl Drop for MemoryWait {
     fn drop(&mut self) {
         let Some(id) = self.id else { return };
-        let wakers = {
+        let (waiter, wakers) = {
             let mut inner = self.memory.lock();
-            let at = inner.waiters.iter().position(|waiter| waiter.id == id);
-            let Some(waiter) = at.and_then(|at| inner.waiters.remove(at)) else { return };
-            if waiter.granted {
-                inner.reserved -= waiter.size;
+            let at = inner.find(id);
+            let mut waiter = at.and_then(|at| inner.waiters.remove(at));
+            if let Some(Waiter { size, place: Place::Granted(bytes), .. }) = &mut waiter {
+                inner.reserved -= *size;
+                if let Some(bytes) = bytes {
+                    inner.keep(bytes, self.memory.limit);
+                }
             }
-            self.memory.contended.store(!inner.waiters.is_empty(), Ordering::Relaxed);
-            let wakers = self.memory.grant(&mut inner);
-            self.memory.reserved.store(inner.reserved, Ordering::Relaxed);
-            wakers
+            let wakers = inner.grant(self.memory.limit);
+            self.memory.publish(&inner);
+            (waiter, wakers)
         };
         wakers.into_iter().for_each(Waker::wake);
+        drop(waiter);
     }
 }
+
+#[cfg(test)]
+mod tests;
