@@ -1,0 +1,110 @@
+//! Which cluster a command talks to, and the settings it talks with.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use sordini::fetch::Settings;
+
+use crate::exit::Failure;
+use crate::terminal;
+
+/// Where the embedded broker keeps its data unless `--data` says otherwise.
+pub(crate) const DEFAULT_DATA: &str = "sordini-data";
+
+/// The brokers to talk to, or the folder of the embedded one.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Target {
+    /// The brokers to ask first, separated by commas; without it, the embedded broker
+    #[arg(
+        short,
+        long = "bootstrap-server",
+        value_name = "HOST:PORT,..",
+        global = true,
+        conflicts_with = "data"
+    )]
+    pub(crate) bootstrap: Option<String>,
+
+    /// The embedded broker's folder, used without -b [default: sordini-data]
+    #[arg(long, value_name = "DIR", global = true)]
+    pub(crate) data: Option<PathBuf>,
+}
+
+impl Target {
+    /// The embedded broker's folder.
+    pub(crate) fn folder(&self) -> &Path {
+        self.data.as_deref().unwrap_or(Path::new(DEFAULT_DATA))
+    }
+}
+
+/// Settings by their Kafka names.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Said {
+    /// Any setting by its Kafka name, as in -X linger.ms=5; outranks --config
+    #[arg(short = 'X', value_name = "NAME=VALUE", global = true, value_parser = parse_pair)]
+    pub(crate) settings: Vec<(String, String)>,
+
+    /// A Java .properties file with settings
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) config: Option<PathBuf>,
+}
+
+impl Said {
+    /// The text of `--config`, where it is given.
+    ///
+    /// # Errors
+    /// If the file can't be read.
+    pub(crate) fn config_text(&self) -> Result<Option<String>, Failure> {
+        let Some(path) = &self.config else { return Ok(None) };
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Failure::usage(format!("--config {} can't be read: {error}", path.display()))
+        })?;
+        Ok(Some(text))
+    }
+
+    /// What an error in `--config` is prefixed with.
+    pub(crate) fn config_name(&self) -> String {
+        self.config.as_ref().map(|path| path.display().to_string()).unwrap_or_default()
+    }
+}
+
+/// Splits `NAME=VALUE`; for clap.
+pub(crate) fn parse_pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => {
+            Ok((name.trim().to_owned(), value.to_owned()))
+        }
+        _ => Err("it is not of the form NAME=VALUE".into()),
+    }
+}
+
+/// The settings of a reader or of a request about topics; the addresses may still be missing.
+///
+/// # Errors
+/// If a setting is unknown or wrong, or `--config` can't be read.
+pub(crate) fn reader_settings(
+    mut settings: Settings,
+    target: &Target,
+    said: &Said,
+) -> Result<Settings, Failure> {
+    settings.client_id = "sordini-cli".into();
+    if let Some(text) = said.config_text()? {
+        let name = said.config_name();
+        let warnings = settings
+            .properties(&text)
+            .map_err(|error| Failure::usage(format!("{name}: {error}")))?;
+        warnings.iter().for_each(|warning| terminal::warn(format!("{name}: {warning}")));
+    }
+    for (name, value) in &said.settings {
+        if let Some(warning) = settings.set(name, value).map_err(Failure::usage)? {
+            terminal::warn(warning);
+        }
+    }
+    if let Some(bootstrap) = &target.bootstrap {
+        settings.set("bootstrap.servers", bootstrap).map_err(Failure::usage)?;
+    }
+    if target.data.is_some() {
+        // A folder that is named outranks a file's bootstrap.servers.
+        settings.bootstrap.clear();
+    }
+    Ok(settings)
+}

@@ -1,0 +1,41 @@
+//! The log on stderr: warnings, or what `-v` and SORDINI_LOG ask for.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::exit::Failure;
+use crate::terminal::LogLine;
+
+/// The variable that holds directives as tracing's `EnvFilter` reads them.
+const VARIABLE: &str = "SORDINI_LOG";
+
+/// Starts the log. `verbosity` counts the `-v`; SORDINI_LOG outranks it.
+///
+/// # Errors
+/// If SORDINI_LOG can't be read.
+pub(crate) fn start(verbosity: u8) -> Result<(), Failure> {
+    let directives = match std::env::var(VARIABLE) {
+        Ok(directives) if !directives.trim().is_empty() => directives,
+        _ => match verbosity {
+            0 => "warn",
+            1 => "info",
+            2 => "debug",
+            _ => "trace",
+        }
+        .to_owned(),
+    };
+    let filter = EnvFilter::try_new(&directives).map_err(|error| {
+        Failure::usage(format!(
+            "{VARIABLE}={directives:?} is no filter ({error}); try info, or sordini=debug"
+        ))
+    })?;
+    // LogLine strips colours where stderr is no terminal; asking here keeps them from being made.
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .with_writer(LogLine::default)
+        .finish();
+    tracing::subscriber::set_global_default(subscriber).map_err(Failure::failed)
+}

@@ -1,0 +1,405 @@
+//! From the input to the producer: one run of lines after the other.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use sordini::{Appender, ExtendError, SendError};
+use tokio::time::Instant;
+
+use super::ledger::{Ledger, Tally};
+use super::shape::{Parsed, Shape};
+use super::source::{Item, Place, Source};
+use crate::exit::Failure;
+use crate::input::{Piece, lines};
+use crate::signals::Signals;
+use crate::terminal::{self, Progress, grouped};
+
+/// Lines that are handed in together: enough to share a lock, few enough to learn of a failure soon.
+const RUN: usize = 256;
+
+/// Rejected lines that are told about, each by its number.
+const TOLD: u64 = 5;
+
+/// Why reading ended before the input did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Stopped {
+    /// A signal asked for it.
+    Signal,
+    /// Going on makes no sense, for this reason.
+    Because(String),
+}
+
+impl From<Failure> for Stopped {
+    fn from(failure: Failure) -> Self {
+        Self::Because(failure.message)
+    }
+}
+
+/// Hands lines to the producer, and keeps the ledger.
+#[derive(Debug)]
+pub(super) struct Feed {
+    appender: Appender,
+    shape: Shape,
+    ledger: Ledger,
+    source: Source,
+    signals: Signals,
+    /// How long nothing may move before reading stops: max.block.ms.
+    patience: Duration,
+    pace: Option<Pace>,
+    complete: bool,
+    /// Bytes of the input that were dealt with.
+    position: u64,
+}
+
+impl Feed {
+    pub(super) fn new(
+        appender: Appender,
+        shape: Shape,
+        ledger: Ledger,
+        source: Source,
+        signals: Signals,
+        patience: Duration,
+        rate: Option<u64>,
+    ) -> Self {
+        let pace = rate.map(Pace::new);
+        let (complete, position) = (false, 0);
+        Self { appender, shape, ledger, source, signals, patience, pace, complete, position }
+    }
+
+    pub(super) fn tally(&self) -> Tally {
+        self.ledger.tally()
+    }
+
+    pub(super) fn first_failure(&self) -> Option<&str> {
+        self.ledger.first_failure()
+    }
+
+    /// Was the input read to its end, and each of its lines dealt with?
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Reads to the end of the input, or until that makes no sense any more.
+    ///
+    /// # Errors
+    /// Why it stopped before.
+    pub(super) async fn run(&mut self, progress: &Progress) -> Result<(), Stopped> {
+        let result = self.read_all(progress).await;
+        self.source.stop();
+        if let Err(Stopped::Because(_)) = &result {
+            // What was read is gone from a pipe: it must not get lost here.
+            self.reject_left_over().await?;
+        }
+        result
+    }
+
+    async fn read_all(&mut self, progress: &Progress) -> Result<(), Stopped> {
+        loop {
+            let item = tokio::select! {
+                biased;
+                _ = self.signals.wait() => return Err(Stopped::Signal),
+                item = self.source.next() => item,
+            };
+            match item {
+                Some(Item::Piece(place, Piece::Lines(block))) => {
+                    self.feed(&place, &block, progress).await?;
+                }
+                Some(Item::Piece(place, Piece::Overlong { bytes, last })) => {
+                    self.reject_part(&place, &bytes, last).await?;
+                }
+                Some(Item::Failed(why)) => return Err(Stopped::Because(why)),
+                Some(Item::End) => {
+                    self.complete = true;
+                    return Ok(());
+                }
+                None => return Err(Stopped::Because("the input's reader has gone".into())),
+            }
+        }
+    }
+
+    /// Hands in the lines of `block`; where that stops for a reason, the rest counts as rejected.
+    async fn feed(
+        &mut self,
+        place: &Place,
+        block: &Bytes,
+        progress: &Progress,
+    ) -> Result<(), Stopped> {
+        let (mut start, mut number) = (0, place.line);
+        let mut run = Vec::with_capacity(RUN);
+        // The shape is lent to the run while the rest of this is borrowed mutably.
+        let shape = self.shape.clone();
+        let mut most = self.run_length();
+        for line in lines(block) {
+            let end = (start + line.len() + 1).min(block.len());
+            let parsed = shape.parse(line, start, end);
+            start = end;
+            number += 1;
+            let broken = match parsed {
+                Ok(parsed) => {
+                    run.push(parsed);
+                    None
+                }
+                Err(why) => Some(why),
+            };
+            if run.len() >= most || broken.is_some() {
+                let first = number - run.len() as u64 - u64::from(broken.is_some());
+                self.submit(place, block, &shape, &run, first, progress).await?;
+                run.clear();
+                most = self.run_length();
+            }
+            if let Some(why) = broken {
+                self.tell_rejected(place, number - 1, &why);
+                let begun = end - line.len() - usize::from(block[..end].ends_with(b"\n"));
+                self.ledger.rejected(block.slice(begun..end), 1)?;
+            }
+        }
+        let first = number - run.len() as u64;
+        self.submit(place, block, &shape, &run, first, progress).await
+    }
+
+    fn run_length(&self) -> usize {
+        self.pace.as_ref().map_or(RUN, |pace| pace.run.min(RUN))
+    }
+
+    /// Hands in a run of lines, the first of which has the number `first`.
+    async fn submit(
+        &mut self,
+        place: &Place,
+        block: &Bytes,
+        shape: &Shape,
+        run: &[Parsed<'_>],
+        first: u64,
+        progress: &Progress,
+    ) -> Result<(), Stopped> {
+        let mut done = 0;
+        while done < run.len() {
+            let rest = &run[done..];
+            if let Err(stopped) = self.wait_for_turn(rest.len()).await {
+                return self.abandon(block, rest, stopped);
+            }
+            let (deliveries, error) =
+                match self.appender.extend(rest.iter().map(|one| shape.record(one))).await {
+                    Ok(deliveries) => (deliveries, None),
+                    Err(ExtendError { accepted, error, .. }) => (accepted, Some(error)),
+                };
+            let accepted = deliveries.len();
+            if accepted > 0 {
+                let span = block.slice(rest[0].start..rest[accepted - 1].end);
+                let bytes = rest[..accepted].iter().map(Parsed::bytes).sum();
+                self.ledger.sent(deliveries, span, bytes);
+                done += accepted;
+            }
+            if let Some(error) = error {
+                match self.judge(error) {
+                    Ok(why) => {
+                        self.tell_rejected(place, first + done as u64, &why);
+                        self.ledger.rejected(block.slice(run[done].start..run[done].end), 1)?;
+                        done += 1;
+                    }
+                    Err(stopped) => return self.abandon(block, &run[done..], stopped),
+                }
+            }
+        }
+        self.ledger.settle()?;
+        self.show(progress, block, run);
+        Ok(())
+    }
+
+    /// Waits for the pace, and for room in the ledger.
+    async fn wait_for_turn(&mut self, count: usize) -> Result<(), Stopped> {
+        if let Some(pace) = &mut self.pace {
+            let due = pace.next(count);
+            tokio::select! {
+                _ = self.signals.wait() => return Err(Stopped::Signal),
+                () = tokio::time::sleep_until(due) => {}
+            }
+        }
+        while !self.ledger.has_room() {
+            let moved = tokio::select! {
+                _ = self.signals.wait() => return Err(Stopped::Signal),
+                moved = self.ledger.wait_for_oldest(self.patience) => moved?,
+            };
+            if !moved {
+                let millis = self.patience.as_millis();
+                return Err(Stopped::Because(format!(
+                    "no record was acknowledged, and none failed, within {millis} ms (max.block.ms)"
+                )));
+            }
+        }
+        match self.signals.seen() {
+            Some(_) => Err(Stopped::Signal),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a record that was not accepted concerns its line alone (then why), or all of them.
+    fn judge(&self, error: SendError) -> Result<String, Stopped> {
+        match error {
+            SendError::TooLarge { .. } => Ok(error.to_string()),
+            // With -p every other line would meet the same.
+            SendError::UnknownPartition { .. } if self.shape.partition.is_none() => {
+                Ok(error.to_string())
+            }
+            SendError::Closed if self.signals.seen().is_some() => Err(Stopped::Signal),
+            error => Err(Stopped::Because(match self.ledger.first_failure() {
+                Some(failure) => format!("{error}; before that, a {failure}"),
+                None => error.to_string(),
+            })),
+        }
+    }
+
+    /// Reading stops at the first line of `rest`.
+    fn abandon(
+        &mut self,
+        block: &Bytes,
+        rest: &[Parsed<'_>],
+        stopped: Stopped,
+    ) -> Result<(), Stopped> {
+        if let (Stopped::Because(_), Some(first)) = (&stopped, rest.first()) {
+            let lines = block.slice(first.start..);
+            let count = count_lines(&lines);
+            self.ledger.rejected(lines, count)?;
+        }
+        Err(stopped)
+    }
+
+    /// Rejects what the reader held when it was told to stop.
+    async fn reject_left_over(&mut self) -> Result<(), Stopped> {
+        while let Some(item) = self.source.left_over().await {
+            match item {
+                Item::Piece(_, Piece::Lines(block)) => {
+                    let count = count_lines(&block);
+                    self.ledger.rejected(block, count)?;
+                }
+                Item::Piece(_, Piece::Overlong { bytes, last }) => {
+                    self.ledger.rejected(bytes, u64::from(last))?;
+                }
+                Item::Failed(_) => return Ok(()),
+                Item::End => {
+                    self.complete = true;
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Rejects a part of a line that is too long to be held: it goes straight to its place in
+    /// `--failed`, once the lines before it have theirs.
+    async fn reject_part(&mut self, place: &Place, part: &[u8], last: bool) -> Result<(), Stopped> {
+        while !self.ledger.is_empty() {
+            tokio::select! {
+                _ = self.signals.wait() => return Err(Stopped::Signal),
+                // Every accepted record has an outcome in time: there is nothing to give up for.
+                moved = self.ledger.wait_for_oldest(Duration::MAX) => drop(moved?),
+            }
+        }
+        if last {
+            let why = "the line is longer than max.request.size allows";
+            self.tell_rejected(place, place.line, why);
+        }
+        self.position += part.len() as u64;
+        Ok(self.ledger.rejected_part(part, last)?)
+    }
+
+    fn tell_rejected(&self, place: &Place, line: u64, why: &str) {
+        match self.tally().rejected {
+            count if count < TOLD => {
+                terminal::warn(format!("line {line} of {} is rejected: {why}", place.name));
+            }
+            TOLD => terminal::warn("more lines are rejected; the summary counts them"),
+            _ => {}
+        }
+    }
+
+    fn show(&mut self, progress: &Progress, block: &Bytes, run: &[Parsed<'_>]) {
+        let (Some(first), Some(last)) = (run.first(), run.last()) else { return };
+        self.position += (last.end.min(block.len()) - first.start) as u64;
+        self.show_counts(progress);
+    }
+
+    fn show_counts(&self, progress: &Progress) {
+        let tally = self.tally();
+        progress.show(self.position, || {
+            let waiting = tally.accepted - tally.delivered - tally.failed - tally.unknown;
+            let mut text = format!(
+                "{} delivered, {} on their way",
+                grouped(tally.delivered),
+                grouped(waiting)
+            );
+            let lost = tally.failed + tally.unknown + tally.rejected;
+            if lost > 0 {
+                text.push_str(&format!(", {} not delivered", grouped(lost)));
+            }
+            text
+        });
+    }
+
+    /// Waits for the outcomes of all that was accepted: `within` is more than they may take.
+    pub(super) async fn drain(&mut self, progress: &Progress, within: Duration) {
+        let until = Instant::now() + within;
+        let mut failure = None;
+        while !self.ledger.is_empty() {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.ledger.wait_for_oldest(left).await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => failure = Some(error),
+            }
+            self.show_counts(progress);
+        }
+        if let Some(error) = failure.or(self.ledger.finish().err()) {
+            terminal::error(error.message);
+        }
+    }
+}
+
+/// How many lines `block` has; the last one may be without its LF.
+fn count_lines(block: &[u8]) -> u64 {
+    lines(block).count() as u64
+}
+
+/// Lines a second at most.
+#[derive(Debug)]
+struct Pace {
+    rate: f64,
+    /// Lines that are handed in together: about fifty runs a second.
+    run: usize,
+    next: Instant,
+}
+
+impl Pace {
+    fn new(rate: u64) -> Self {
+        let run = usize::try_from(rate / 50).unwrap_or(RUN).max(1);
+        Self { rate: rate as f64, run, next: Instant::now() }
+    }
+
+    /// When `count` lines more may go. A pause is not made up for later.
+    fn next(&mut self, count: usize) -> Instant {
+        let due = self.next.max(Instant::now());
+        self.next = due + Duration::from_secs_f64(count as f64 / self.rate);
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_pace_is_never_above_the_rate_and_a_pause_is_not_made_up_for() {
+        let mut pace = Pace::new(1000);
+        assert_eq!(pace.run, 20);
+        let began = Instant::now();
+        for _ in 0..50 {
+            tokio::time::sleep_until(pace.next(20)).await;
+        }
+        assert!(began.elapsed() >= Duration::from_millis(975), "{:?}", began.elapsed());
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let resumed = Instant::now();
+        for _ in 0..50 {
+            tokio::time::sleep_until(pace.next(20)).await;
+        }
+        assert!(resumed.elapsed() >= Duration::from_millis(975), "{:?}", resumed.elapsed());
+    }
+}

@@ -1,0 +1,202 @@
+//! `sordini topic`: list, create, delete and describe topics.
+
+use std::time::Duration;
+
+use clap::Subcommand;
+use serde::Serialize;
+use sordini::fetch::{Admin, NewTopic, Settings, TopicDescription};
+
+use crate::connect::{Said, Target, parse_pair, reader_settings};
+use crate::embedded::Embedded;
+use crate::exit::{Failure, Outcome};
+use crate::output::print_line;
+use crate::signals::Signals;
+use crate::terminal;
+
+const EXAMPLES: &str = "\
+Examples:
+  sordini topic list
+  sordini topic create clicks --partitions 6
+  sordini topic create orders -b localhost:9092 --replication 3 --set min.insync.replicas=2
+  sordini topic describe clicks
+  sordini topic delete clicks
+
+Without -b the embedded broker's folder is used: --data DIR, or ./sordini-data.
+Exit code: 0; 1 if the cluster refused or did not answer; 2 for usage, settings, or a locked folder.";
+
+/// List, create, delete and describe topics
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+
+    #[command(flatten)]
+    target: Target,
+
+    #[command(flatten)]
+    said: Said,
+
+    /// Print JSON, one object a line
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print the names of the topics
+    List {
+        /// Show Kafka's own topics too
+        #[arg(long)]
+        all: bool,
+    },
+    /// Create a topic
+    Create {
+        /// The topic's name
+        topic: String,
+        /// How many partitions [default: the broker's]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
+        partitions: Option<i32>,
+        /// How many replicas of each partition [default: the broker's]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(i16).range(1..))]
+        replication: Option<i16>,
+        /// A setting of the topic, such as --set message.timestamp.type=LogAppendTime
+        #[arg(long, value_name = "NAME=VALUE", value_parser = parse_pair)]
+        set: Vec<(String, String)>,
+    },
+    /// Delete a topic and all its records
+    Delete {
+        /// The topic's name
+        topic: String,
+    },
+    /// Show a topic's partitions, offsets and settings
+    Describe {
+        /// The topic's name
+        topic: String,
+    },
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: Args) -> Outcome {
+    let mut signals = Signals::listen(|| {}).map_err(Failure::failed)?;
+    let creates = matches!(args.command, Command::Create { .. });
+    // Nobody waits a minute for a list.
+    let mut defaults = Settings::default();
+    defaults.api_timeout = Duration::from_secs(15);
+    let mut settings = reader_settings(defaults, &args.target, &args.said)?;
+    let folder = args.target.folder();
+    let embedded = match (settings.bootstrap.is_empty(), creates) {
+        (true, true) => Some(Embedded::open(folder).await?),
+        (true, false) => Some(Embedded::open_existing(folder).await?),
+        (false, _) => None,
+    };
+    if let Some(embedded) = &embedded {
+        settings.set("bootstrap.servers", embedded.address()).map_err(Failure::usage)?;
+    }
+    let mut admin = Admin::new(settings).map_err(Failure::usage)?;
+    let outcome = tokio::select! {
+        outcome = execute(&mut admin, args.command, args.json) => outcome,
+        signal = signals.wait() => Err(Failure::quiet(signal.exit_code())),
+    };
+    if let Some(embedded) = embedded {
+        embedded.close().await;
+    }
+    outcome
+}
+
+async fn execute(admin: &mut Admin, command: Command, json: bool) -> Outcome {
+    match command {
+        Command::List { all } => {
+            for topic in admin.topics().await.map_err(Failure::failed)? {
+                if topic.internal && !all {
+                    continue;
+                }
+                if json { print_json(&topic)? } else { print_line(&topic.name)? }
+            }
+            Ok(())
+        }
+        Command::Create { topic, partitions, replication, set } => {
+            let mut new = NewTopic::new(&topic);
+            (new.partitions, new.replication, new.configs) = (partitions, replication, set);
+            admin.create(&new).await.map_err(Failure::failed)?;
+            terminal::note(format!("created topic {topic}"));
+            Ok(())
+        }
+        Command::Delete { topic } => {
+            admin.delete(&topic).await.map_err(Failure::failed)?;
+            terminal::note(format!("deleted topic {topic}"));
+            Ok(())
+        }
+        Command::Describe { topic } => {
+            let topic = admin.describe(&topic).await.map_err(Failure::failed)?;
+            if json { print_json(&topic) } else { print_text(&topic) }
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct JsonTopic<'a> {
+    name: &'a str,
+    id: Option<String>,
+    internal: bool,
+    partitions: Vec<JsonPartition<'a>>,
+    settings: serde_json::Map<String, serde_json::Value>,
+}
+
+#[derive(Serialize)]
+struct JsonPartition<'a> {
+    partition: i32,
+    leader: Option<i32>,
+    replicas: &'a [i32],
+    in_sync: &'a [i32],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end: Option<i64>,
+}
+
+fn print_json(topic: &TopicDescription) -> Outcome {
+    let partitions = topic.partitions.iter().map(|one| JsonPartition {
+        partition: one.index,
+        leader: one.leader,
+        replicas: &one.replicas,
+        in_sync: &one.in_sync,
+        start: one.offsets.map(|(start, _)| start),
+        end: one.offsets.map(|(_, end)| end),
+    });
+    let settings = topic.configs.iter().map(|(name, value)| (name.clone(), value.clone().into()));
+    let shown = JsonTopic {
+        name: &topic.name,
+        id: topic.id.map(|id| id.to_string()),
+        internal: topic.internal,
+        partitions: partitions.collect(),
+        settings: settings.collect(),
+    };
+    print_line(&serde_json::to_string(&shown).map_err(Failure::failed)?)
+}
+
+fn print_text(topic: &TopicDescription) -> Outcome {
+    let id = topic.id.map(|id| format!("  id {id}")).unwrap_or_default();
+    let mut text = format!("{}  {} partitions{id}\n", topic.name, topic.partitions.len());
+    text.push_str("partition  leader  start        end          replicas  in sync\n");
+    for one in &topic.partitions {
+        let number = |value: Option<i64>| value.map_or("?".into(), |value| value.to_string());
+        text.push_str(&format!(
+            "{:<9}  {:<6}  {:<11}  {:<11}  {:<8}  {}\n",
+            one.index,
+            one.leader.map_or("none".into(), |leader| leader.to_string()),
+            number(one.offsets.map(|(start, _)| start)),
+            number(one.offsets.map(|(_, end)| end)),
+            list(&one.replicas),
+            list(&one.in_sync),
+        ));
+    }
+    for (name, value) in &topic.configs {
+        text.push_str(&format!("{name}={value}\n"));
+    }
+    print_line(text.trim_end())
+}
+
+fn list(nodes: &[i32]) -> String {
+    nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
