@@ -56,3 +56,8 @@ pub use sordini_core::guarantees::{self, Guarantees};
 pub use sordini_core::partitioner::{self, Partitioner};
 pub use sordini_protocol::ErrorCode;
 pub use topic::{Appender, ExtendError, Topic};
+
+/// The README's program is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
