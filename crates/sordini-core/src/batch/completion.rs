@@ -54,6 +54,9 @@ pub struct Written {
     pub deduplicated: Deduplicated,
 }
 
+/// The index of no record, and the number of no place: a batch has at most `i32::MAX` records.
+const NOBODY: u32 = u32::MAX;
+
 /// The shared completion of one batch.
 #[derive(Debug)]
 pub struct BatchCompletion {
@@ -69,8 +72,10 @@ struct Inner {
     resolved: u32,
     /// In the order of the records; one, unless the batch was split.
     runs: Vec<Run>,
-    waiters: Vec<Option<Waiter>>,
-    /// Places of `waiters` that are empty.
+    /// A place belongs to one receipt until that receipt is ready or dropped. All are gone once
+    /// every record has its outcome.
+    waiters: Vec<Waiter>,
+    /// Places of `waiters` that belong to nobody.
     free: Vec<u32>,
 }
 
@@ -84,7 +89,7 @@ struct Run {
 struct Waiter {
     /// The record whose receipt owns the place.
     index: u32,
-    waker: Waker,
+    waker: Option<Waker>,
 }
 
 impl BatchCompletion {
@@ -104,27 +109,34 @@ impl BatchCompletion {
         assert!(before.is_none(), "S1: sealed twice");
     }
 
-    /// Sets the outcome of a run of records, and wakes all who wait.
+    /// Sets the outcome of a run of records, and wakes those who wait for them.
     ///
     /// # Panics
     /// If one of them has an outcome already (S5), or the batch is open (S1).
     pub fn resolve(&self, records: Range<u32>, outcome: Outcome) {
-        let waiters = {
+        let mut waiters = {
             let mut inner = self.lock();
             let total = inner.total.expect("S1: an open batch has no outcome");
             let at = inner.runs.partition_point(|run| run.records.end <= records.start);
             let clear = inner.runs.get(at).is_none_or(|run| records.end <= run.records.start);
             assert!(clear && records.end <= total, "S5: a record was resolved twice");
             inner.resolved += records.end - records.start;
-            inner.runs.insert(at, Run { records, outcome });
+            inner.runs.insert(at, Run { records: records.clone(), outcome });
             if inner.resolved == total {
                 self.done.store(true, Ordering::Release);
+                std::mem::take(&mut inner.waiters)
+            } else {
+                let concerned = |waiter: &&mut Waiter| records.contains(&waiter.index);
+                let concerned = inner.waiters.iter_mut().filter(concerned);
+                let take = |waiter: &mut Waiter| Waiter {
+                    index: waiter.index,
+                    waker: waiter.waker.take(),
+                };
+                concerned.map(take).collect()
             }
-            inner.free.clear();
-            std::mem::take(&mut inner.waiters)
         };
         // Outside the lock: a waker may run anything.
-        waiters.into_iter().flatten().for_each(|waiter| waiter.waker.wake());
+        waiters.iter_mut().filter_map(|waiter| waiter.waker.take()).for_each(Waker::wake);
     }
 
     /// Have all records of the batch an outcome?
@@ -171,32 +183,43 @@ impl Inner {
         Some((index - run.records.start, &run.outcome))
     }
 
-    /// Registers `waker` for the record at `index`, in the place it owns already if it has one.
-    fn register(&mut self, index: u32, slot: Option<u32>, waker: &Waker) -> u32 {
-        if let Some(slot) = slot
-            && let Some(Some(waiter)) = self.waiters.get_mut(slot as usize)
-            && waiter.index == index
-        {
-            waiter.waker.clone_from(waker);
-            return slot;
+    /// The first of `records` that has no outcome yet.
+    fn first_open(&self, records: &Range<u32>) -> Option<u32> {
+        let mut first = records.start;
+        for run in &self.runs {
+            if run.records.contains(&first) {
+                first = run.records.end;
+            }
         }
-        let waiter = Some(Waiter { index, waker: waker.clone() });
-        if let Some(slot) = self.free.pop() {
-            self.waiters[slot as usize] = waiter;
-            return slot;
-        }
-        self.waiters.push(waiter);
-        (self.waiters.len() - 1) as u32
+        (first < records.end).then_some(first)
     }
 
-    /// Frees the place, if the record at `index` still owns it.
-    fn unregister(&mut self, index: u32, slot: u32) {
-        if let Some(place) = self.waiters.get_mut(slot as usize)
-            && place.as_ref().is_some_and(|waiter| waiter.index == index)
-        {
-            *place = None;
-            self.free.push(slot);
+    /// Registers `waker` for the record at `index`, in the place `slot` if it owns one already.
+    /// The waker that was there is to be dropped outside the lock.
+    fn register(&mut self, index: u32, slot: &mut u32, waker: &Waker) -> Option<Waker> {
+        if let Some(waiter) = self.waiters.get_mut(*slot as usize) {
+            if waiter.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+                return None;
+            }
+            return waiter.waker.replace(waker.clone());
         }
+        let waiter = Waiter { index, waker: Some(waker.clone()) };
+        if let Some(free) = self.free.pop() {
+            *slot = free;
+            self.waiters[free as usize] = waiter;
+        } else {
+            *slot = self.waiters.len() as u32;
+            self.waiters.push(waiter);
+        }
+        None
+    }
+
+    /// Frees a place; the waker that was there is to be dropped outside the lock.
+    fn unregister(&mut self, slot: u32) -> Option<Waker> {
+        let waiter = self.waiters.get_mut(slot as usize)?;
+        self.free.push(slot);
+        waiter.index = NOBODY;
+        waiter.waker.take()
     }
 }
 
@@ -209,20 +232,24 @@ impl Inner {
 pub struct Delivery {
     batch: Arc<BatchCompletion>,
     index: u32,
-    slot: Option<u32>,
+    /// The place among the batch's waiters that it owns, or [`NOBODY`].
+    slot: u32,
     timestamp: i64,
 }
 
 impl Delivery {
     /// The receipt of the `index`-th record of `batch`, which carries `timestamp`.
     pub fn new(batch: Arc<BatchCompletion>, index: u32, timestamp: i64) -> Self {
-        Self { batch, index, slot: None, timestamp }
+        Self { batch, index, slot: NOBODY, timestamp }
     }
 
     /// The outcome, if it is known already.
     #[must_use]
     pub fn outcome(&self) -> Option<Result<Written, DeliveryError>> {
-        let inner = self.batch.lock();
+        self.tell(&self.batch.lock())
+    }
+
+    fn tell(&self, inner: &Inner) -> Option<Result<Written, DeliveryError>> {
         let (place, outcome) = inner.outcome(self.index)?;
         Some(match outcome {
             Outcome::Written { base_offset, log_append_time, deduplicated } => Ok(Written {
@@ -256,32 +283,29 @@ impl Future for Delivery {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        // Registered first, so that a resolve between a look and a registration is not missed.
-        let known = {
-            let mut inner = this.batch.lock();
-            let known = inner.outcome(this.index).is_some();
-            if !known {
-                this.slot = Some(inner.register(this.index, this.slot, cx.waker()));
-            }
-            known
-        };
-        if !known {
-            return Poll::Pending;
+        let mut inner = this.batch.lock();
+        if let Some(outcome) = this.tell(&inner) {
+            return Poll::Ready(outcome);
         }
-        this.slot = None;
-        Poll::Ready(this.outcome().expect("S5: an outcome is never taken back"))
+        let stale = inner.register(this.index, &mut this.slot, cx.waker());
+        // A waker may own a task, and its drop run anything: not under the lock.
+        drop(inner);
+        drop(stale);
+        Poll::Pending
     }
 }
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        if let Some(slot) = self.slot {
-            self.batch.lock().unregister(self.index, slot);
+        if self.slot != NOBODY {
+            let stale = self.batch.lock().unregister(self.slot);
+            drop(stale);
         }
     }
 }
 
-/// The receipts of records that were handed in together: one reference per batch touched.
+/// The receipts of records that were handed in together: one reference per run of records that
+/// went to one batch.
 #[derive(Debug, Default)]
 #[must_use = "failures are seen only here; call detach() where that is meant"]
 pub struct BatchDeliveries {
@@ -337,18 +361,17 @@ impl Future for BatchDeliveries {
         let this = &mut *self;
         loop {
             let open = this.runs.iter().find_map(|(batch, records)| {
-                if batch.is_done() {
-                    return None;
-                }
-                let inner = batch.lock();
-                let index = records.clone().find(|&index| inner.outcome(index).is_none())?;
+                let index = (!batch.is_done()).then(|| batch.lock().first_open(records))??;
                 Some((batch, index))
             });
             let Some((batch, index)) = open else { break };
-            let mut waiting = Delivery::new(Arc::clone(batch), index, 0);
-            let pending = Pin::new(&mut waiting).poll(cx).is_pending();
-            this.waiting = Some(waiting);
-            if pending {
+            let same =
+                |waiting: &Delivery| waiting.index == index && Arc::ptr_eq(&waiting.batch, batch);
+            if !this.waiting.as_ref().is_some_and(same) {
+                this.waiting = None;
+            }
+            let new = || Delivery::new(Arc::clone(batch), index, 0);
+            if Pin::new(this.waiting.get_or_insert_with(new)).poll(cx).is_pending() {
                 return Poll::Pending;
             }
         }
@@ -363,3 +386,6 @@ impl Future for BatchDeliveries {
         Poll::Ready(all)
     }
 }
+
+#[cfg(test)]
+mod tests;
