@@ -14,6 +14,8 @@ mod records;
 #[cfg(feature = "server")]
 pub mod server;
 pub mod storage;
+#[cfg(test)]
+mod test_batch;
 mod time;
 pub mod topic_config;
 mod validate;

@@ -229,3 +229,6 @@ impl IdSource {
         Uuid(bytes)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -113,7 +113,7 @@ impl PartitionLog {
         storage: &mut dyn Storage,
     ) -> Result<Option<TimestampAndOffset>, LogError> {
         self.ensure_online()?;
-        let newest = self.segments.iter().filter_map(|segment| segment.max_timestamp());
+        let newest = self.segments.iter().filter_map(Segment::max_timestamp);
         let Some(max) = newest.map(|max| max.0).max() else { return Ok(None) };
         let found = self.find_timestamp(storage, max)?;
         Ok(found)
