@@ -1,4 +1,5 @@
 //! A broker on a port, until Ctrl-C: `cargo run -p sordini-broker --example serve -- [FOLDER] [PORT]`.
+#![allow(clippy::disallowed_macros, reason = "a program prints")]
 
 use sordini_broker::Server;
 

@@ -11,6 +11,11 @@
 //! broker.shutdown().await?;
 //! # Ok(()) }
 //! ```
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "the server is where the clock, the thread and the entropy come from"
+)]
 
 mod builder;
 mod connection;

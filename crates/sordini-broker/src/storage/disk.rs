@@ -1,4 +1,5 @@
 //! The real disk: one folder, locked while it is open.
+#![allow(clippy::disallowed_types, reason = "this is the disk")]
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};

@@ -146,4 +146,5 @@ pub(crate) fn join(dir: &str, name: &str) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests of the disk touch it")]
 mod tests;
