@@ -5,16 +5,17 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::batch::BatchId;
-use crate::batch::completion::Delivery;
-use crate::batch::open::Open;
+use crate::batch::completion::{BatchCompletion, Delivery};
+use crate::batch::open::{Fitted, Open, Placed};
 use crate::batch::sealed::Sealed;
 use crate::error::Refusal;
 use crate::memory::Segment;
 use crate::record::Record;
 use crate::time::{Instant, Now};
+use crate::wire::record::upper_bound;
 
 /// One partition's accumulator.
 #[derive(Debug)]
@@ -32,19 +33,21 @@ struct State {
     sealed: VecDeque<Sealed>,
     /// Bytes of keyless records since the last switch to another partition.
     sticky: usize,
+    /// The last batch took all that `batch.size` allows.
+    full: bool,
     refusal: Option<Refusal>,
 }
 
 /// What an append needs beside the record.
 #[derive(Debug)]
 pub(crate) struct Supply<'a> {
-    /// A segment to open or grow a batch with, and the time it was taken.
-    pub(crate) spare: Option<(Segment, Now)>,
+    /// A segment to open or grow a batch with.
+    pub(crate) spare: Option<Segment>,
+    /// The time, if it was read.
+    pub(crate) now: Option<Now>,
     pub(crate) coarse: i64,
     pub(crate) batch_size: usize,
     pub(crate) ids: &'a AtomicU64,
-    /// Is a receipt asked for?
-    pub(crate) receipt: bool,
     /// Does the record count towards the sticky partition's share?
     pub(crate) sticky: bool,
 }
@@ -62,13 +65,19 @@ pub(crate) struct Aftermath {
 /// The result of one append.
 #[derive(Debug)]
 pub(crate) enum Appended {
-    Done(Option<Delivery>),
-    /// Come again with a spare of at least `least` bytes.
-    NeedSegment {
-        least: usize,
-        wanted: usize,
-    },
+    Done(Placed),
+    Needs(Need),
     Refused(Refusal),
+}
+
+/// What an append lacks. It is fetched without the lock, and the append is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// A spare segment of at least `least` bytes. That is enough wherever the record comes to
+    /// stand, whatever happens to the lane meanwhile.
+    Segment { least: usize, wanted: usize, opens: bool },
+    /// The time, to open a batch.
+    Time,
 }
 
 /// What is left in a lane after a take.
@@ -120,6 +129,7 @@ impl Lane {
         let mut batch = locked.state.sealed.pop_front();
         if batch.is_none() && seal_open {
             batch = locked.state.open.take().map(Open::seal);
+            locked.state.full = false;
         }
         (batch, locked.view())
     }
@@ -178,8 +188,19 @@ impl Locked<'_> {
     fn seal_open(&mut self) {
         if let Some(open) = self.state.open.take() {
             self.state.sealed.push_back(open.seal());
+            self.state.full = false;
             self.aftermath.notify = true;
         }
+    }
+
+    /// The receipt of a record that was just appended.
+    pub(crate) fn receipt(&self, placed: &Placed) -> Delivery {
+        Delivery::new(Arc::clone(self.completion()), placed.index, placed.timestamp)
+    }
+
+    /// The completion of the batch that the last append went to.
+    pub(crate) fn completion(&self) -> &Arc<BatchCompletion> {
+        self.state.open.as_ref().expect("S1: the batch just appended to is open").completion()
     }
 
     /// Encodes `record` into the open batch, sealing and opening batches as needed.
@@ -187,24 +208,16 @@ impl Locked<'_> {
         if let Some(refusal) = &self.state.refusal {
             return Appended::Refused(refusal.clone());
         }
-        let mut fitted = self.state.open.as_ref().map(|open| open.fit(record, supply.coarse));
-        if let (Some(open), Some(fit)) = (&self.state.open, &fitted)
-            && !open.admits(fit, supply.batch_size)
-        {
-            self.seal_open();
-            fitted = None;
-        }
-        let Some(fitted) = fitted.or_else(|| self.open(record, supply)) else {
-            let least = crate::wire::record::upper_bound(record);
-            return Appended::NeedSegment { least, wanted: 1024.min(supply.batch_size) };
+        let fitted = match self.fit(record, supply) {
+            Ok(fitted) => fitted,
+            Err(need) => return Appended::Needs(need),
         };
-        let open = self.state.open.as_mut().expect("S1: it was just opened");
+        let open = self.state.open.as_mut().expect("S1: the record was fitted to it");
         if !open.has_room(&fitted) {
-            let Some((segment, _)) =
-                supply.spare.take_if(|(segment, _)| segment.room() >= fitted.len())
-            else {
-                let wanted = Open::wanted_segment(open.segments(), supply.batch_size, open.len());
-                return Appended::NeedSegment { least: fitted.len(), wanted };
+            let least = upper_bound(record);
+            let Some(segment) = supply.spare.take_if(|spare| spare.room() >= least) else {
+                let wanted = open.wanted_segment(supply.batch_size);
+                return Appended::Needs(Need::Segment { least, wanted, opens: false });
             };
             open.grow(segment);
         }
@@ -216,26 +229,32 @@ impl Locked<'_> {
                 self.aftermath.switch = true;
             }
         }
-        let open = self.state.open.as_ref().expect("S1: it is open");
-        let receipt = || Delivery::new(open.completion().clone(), placed.index, placed.timestamp);
-        Appended::Done(supply.receipt.then(receipt))
+        Appended::Done(placed)
     }
 
-    /// Opens a batch with the spare segment, if that is large enough for `record`.
-    fn open(
-        &mut self,
-        record: &Record<'_>,
-        supply: &mut Supply<'_>,
-    ) -> Option<crate::batch::open::Fitted> {
-        let least = crate::wire::record::upper_bound(record);
-        let (segment, now) = supply.spare.take_if(|(segment, _)| segment.room() >= least)?;
+    /// Measures the record for the open batch, or for a new one where it may not join that.
+    fn fit(&mut self, record: &Record<'_>, supply: &mut Supply<'_>) -> Result<Fitted, Need> {
+        if let Some(open) = &self.state.open {
+            let fitted = open.fit(record, supply.coarse);
+            if open.admits(&fitted, supply.batch_size) {
+                return Ok(fitted);
+            }
+            self.seal_open();
+            self.state.full = true;
+        }
+        let least = upper_bound(record);
+        let wanted = Open::first_segment(supply.batch_size, self.state.full);
+        if supply.spare.as_ref().is_none_or(|spare| spare.room() < least) {
+            return Err(Need::Segment { least, wanted, opens: true });
+        }
+        let now = supply.now.take().ok_or(Need::Time)?;
         let id = BatchId(supply.ids.fetch_add(1, Ordering::Relaxed));
         let mut open = Open::new(id, now, self.partition, record);
-        open.grow(segment);
-        let fitted = open.fit(record, supply.coarse);
+        supply.spare.take().into_iter().for_each(|segment| open.grow(segment));
+        let fitted = open.fit(record, now.wall.0);
         self.state.open = Some(open);
         self.aftermath.notify = true;
         self.aftermath.opened += 1;
-        Some(fitted)
+        Ok(fitted)
     }
 }

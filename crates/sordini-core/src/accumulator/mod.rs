@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::accumulator::counters::{Counters, add};
-use crate::accumulator::lane::{Aftermath, Appended, Lane, Supply};
+use crate::accumulator::lane::{Aftermath, Appended, Lane, Need, Supply};
 use crate::accumulator::ready::{Event, Ready, Wake};
 use crate::accumulator::topic::Topic;
 use crate::batch::BatchId;
@@ -62,7 +62,7 @@ pub struct Provision {
 /// The data plane of one producer.
 pub struct Accumulator {
     memory: Arc<Memory>,
-    ready: Ready,
+    ready: Arc<Ready>,
     clock: Arc<dyn Clock>,
     coarse: AtomicI64,
     batch_ids: AtomicU64,
@@ -99,14 +99,19 @@ enum Target {
     Any,
 }
 
-/// A run of records of one lane.
-struct Stretch {
-    done: usize,
-    /// The target of the record at `done`, if it was asked for already: a partitioner may have
-    /// state, and is asked once a record.
-    next: Option<Target>,
-    result: Result<(), NotAppended>,
+/// Records at the front of a run whose partitions are known: they are asked for outside all
+/// locks, and once a record, since a partitioner may have state.
+#[derive(Debug, Default)]
+struct Ahead {
+    /// Where the first `count` go.
+    target: Option<Target>,
+    count: usize,
+    /// Where the one behind them goes, if it was asked for.
+    next: Option<Result<Target, NotAppended>>,
 }
+
+/// More records than this are not appended under one lock.
+const LONGEST_STRETCH: usize = 64;
 
 impl Accumulator {
     pub(crate) fn new(
@@ -116,13 +121,16 @@ impl Accumulator {
         wake: Arc<dyn Wake>,
         seed: u64,
     ) -> Arc<Self> {
+        let ready = Arc::new(Ready::new(wake));
+        let pressed = Arc::clone(&ready);
         Arc::new(Self {
-            memory: Memory::new(config.buffer_memory),
-            ready: Ready::new(wake),
+            memory: Memory::watched(config.buffer_memory, move || pressed.push(Event::Pressure)),
+            ready,
             clock,
             coarse: AtomicI64::new(i64::MIN),
             batch_ids: AtomicU64::new(0),
-            batch_size: config.batch_size,
+            // A batch that no request could hold would be split at once.
+            batch_size: config.batch_size.min(config.max_request_size),
             max_request_size: config.max_request_size,
             partitioner,
             topics: Mutex::new(Topics { seed, ..Topics::default() }),
@@ -232,23 +240,26 @@ impl Accumulator {
         let target = self.plan(topic, intent)?;
         let at = target.partition(topic, provision.stripe);
         let lane = topic.lane(at).expect("a planned partition exists");
-        let mut supply = self.supply(receipt, target, provision);
+        let mut supply = self.supply(target, provision);
         let result = loop {
             let mut locked = lane.lock();
             let appended = locked.append(&intent.record, &mut supply);
+            let delivery = match &appended {
+                Appended::Done(placed) => receipt.then(|| locked.receipt(placed)),
+                _ => None,
+            };
             let aftermath = locked.unlock();
-            self.follow_up(topic, lane, at, &aftermath, provision.stripe);
+            self.follow_up(topic, lane, &aftermath, provision.stripe);
             match appended {
-                Appended::Done(delivery) => break Ok(delivery),
+                Appended::Done(_) => break Ok(delivery),
                 Appended::Refused(refusal) => break Err(NotAppended::Refused(refusal)),
-                Appended::NeedSegment { least, wanted } => {
-                    if let Err(error) = self.refill(&mut supply, least, wanted) {
-                        break Err(error);
-                    }
-                }
+                Appended::Needs(need) => match self.fetch(&mut supply, need) {
+                    Ok(()) => {}
+                    Err(error) => break Err(error),
+                },
             }
         };
-        provision.segment = supply.spare.take().map(|(segment, _)| segment);
+        provision.segment = supply.spare;
         result
     }
 
@@ -267,24 +278,52 @@ impl Accumulator {
         }
         let mut receipts = deliveries;
         let mut done = 0;
-        let mut planned = None;
-        while let Some(first) = intents.get(done) {
-            let target = match planned.take().map_or_else(|| self.plan(topic, first), Ok) {
+        let mut ahead = Ahead::default();
+        while done < intents.len() {
+            let target = match self.look_ahead(topic, &intents[done..], &mut ahead) {
                 Ok(target) => target,
                 Err(error) => return (done, Err(error)),
             };
-            let rest = &intents[done..];
-            let stretch = self.append_stretch(topic, rest, target, &mut receipts, provision);
-            done += stretch.done;
-            planned = stretch.next;
-            if let Err(error) = stretch.result {
+            let stretch = &intents[done..done + ahead.count];
+            let (count, result) =
+                self.append_stretch(topic, stretch, target, &mut receipts, provision);
+            done += count;
+            ahead.count -= count;
+            if let Err(error) = result {
                 return (done, Err(error));
             }
         }
         (done, Ok(()))
     }
 
-    /// Appends the records at the front of `intents` that go to one lane, under one lock.
+    /// Asks where the records at the front of `intents` go, up to the first that goes elsewhere.
+    fn look_ahead(
+        &self,
+        topic: &Topic,
+        intents: &[Intent<'_>],
+        ahead: &mut Ahead,
+    ) -> Result<Target, NotAppended> {
+        if let Some(target) = ahead.target
+            && ahead.count > 0
+        {
+            return Ok(target);
+        }
+        let target = ahead.next.take().unwrap_or_else(|| self.plan(topic, &intents[0]))?;
+        ahead.target = Some(target);
+        ahead.count = 1;
+        for intent in intents.iter().take(LONGEST_STRETCH).skip(1) {
+            let next = self.plan(topic, intent);
+            if next != Ok(target) {
+                ahead.next = Some(next);
+                break;
+            }
+            ahead.count += 1;
+        }
+        Ok(target)
+    }
+
+    /// Appends records of one target under one lock, until that is to be another partition.
+    /// Returns how many were appended.
     fn append_stretch(
         &self,
         topic: &Arc<Topic>,
@@ -292,92 +331,81 @@ impl Accumulator {
         target: Target,
         receipts: &mut Option<&mut BatchDeliveries>,
         provision: &mut Provision,
-    ) -> Stretch {
+    ) -> (usize, Result<(), NotAppended>) {
         let at = target.partition(topic, provision.stripe);
         let lane = topic.lane(at).expect("a planned partition exists");
-        let mut supply = self.supply(receipts.is_some(), target, provision);
-        let mut stretch = Stretch { done: 0, next: Some(target), result: Ok(()) };
-        loop {
+        let mut supply = self.supply(target, provision);
+        let mut done = 0;
+        let result = loop {
             let mut locked = lane.lock();
             let ended = loop {
-                let Some(intent) = intents.get(stretch.done) else { break None };
-                stretch.next = stretch.next.or_else(|| self.plan(topic, intent).ok());
-                if stretch.next != Some(target) || locked.switches() {
+                let Some(intent) = intents.get(done).filter(|_| !locked.switches()) else {
                     break None;
-                }
-                match locked.append(&intent.record, &mut supply) {
-                    Appended::Done(delivery) => {
-                        if let (Some(receipts), Some(delivery)) = (receipts.as_mut(), delivery) {
-                            let (batch, index) = delivery.batch();
-                            receipts.push(batch, index);
-                        }
-                        stretch.done += 1;
-                        stretch.next = None;
-                    }
+                };
+                let placed = match locked.append(&intent.record, &mut supply) {
+                    Appended::Done(placed) => placed,
                     other => break Some(other),
+                };
+                if let Some(receipts) = receipts.as_mut() {
+                    receipts.push(locked.completion(), placed.index);
                 }
+                done += 1;
             };
             let aftermath = locked.unlock();
-            self.follow_up(topic, lane, at, &aftermath, provision.stripe);
-            stretch.result = match ended {
-                None | Some(Appended::Done(_)) => Ok(()),
-                Some(Appended::Refused(refusal)) => Err(NotAppended::Refused(refusal)),
-                Some(Appended::NeedSegment { least, wanted }) => {
-                    match self.refill(&mut supply, least, wanted) {
-                        Ok(()) => continue,
-                        Err(error) => Err(error),
-                    }
-                }
-            };
-            provision.segment = supply.spare.take().map(|(segment, _)| segment);
-            return stretch;
-        }
+            self.follow_up(topic, lane, &aftermath, provision.stripe);
+            match ended {
+                None | Some(Appended::Done(_)) => break Ok(()),
+                Some(Appended::Refused(refusal)) => break Err(NotAppended::Refused(refusal)),
+                Some(Appended::Needs(need)) => match self.fetch(&mut supply, need) {
+                    Ok(()) => {}
+                    Err(error) => break Err(error),
+                },
+            }
+        };
+        provision.segment = supply.spare;
+        (done, result)
     }
 
-    fn supply(&self, receipt: bool, target: Target, provision: &mut Provision) -> Supply<'_> {
+    fn supply(&self, target: Target, provision: &mut Provision) -> Supply<'_> {
         Supply {
-            spare: provision.segment.take().map(|segment| (segment, self.clock.now())),
+            spare: provision.segment.take(),
+            now: None,
             coarse: self.coarse.load(Ordering::Relaxed),
             batch_size: self.batch_size,
             ids: &self.batch_ids,
-            receipt,
             sticky: target == Target::Any,
         }
     }
 
-    /// Takes a spare segment from the pool, outside the lane's lock.
-    fn refill(
-        &self,
-        supply: &mut Supply<'_>,
-        least: usize,
-        wanted: usize,
-    ) -> Result<(), NotAppended> {
-        match self.memory.try_take(least, wanted) {
-            Some(segment) => {
-                let now = self.clock.now();
-                supply.coarse = supply.coarse.max(now.wall.0);
-                self.coarse.fetch_max(now.wall.0, Ordering::Relaxed);
-                supply.spare = Some((segment, now));
-                Ok(())
+    /// Fetches what an append lacks, outside the lane's lock.
+    fn fetch(&self, supply: &mut Supply<'_>, need: Need) -> Result<(), NotAppended> {
+        let opens = match need {
+            Need::Time => true,
+            Need::Segment { least, wanted, opens } => {
+                // A spare that is too small goes back first: nobody waits for memory while
+                // holding some.
+                supply.spare = None;
+                supply.spare = self.memory.try_take(least, wanted);
+                if supply.spare.is_none() {
+                    // The oldest open batches are sealed now, whatever their linger.
+                    self.ready.push(Event::Pressure);
+                    return Err(NotAppended::NoMemory { least });
+                }
+                opens
             }
-            None => {
-                // The oldest open batches are sealed now, whatever their linger.
-                self.ready.push(Event::Pressure);
-                Err(NotAppended::NoMemory { least })
-            }
+        };
+        if opens {
+            let now = self.clock.now();
+            supply.coarse = supply.coarse.max(now.wall.0);
+            self.coarse.fetch_max(now.wall.0, Ordering::Relaxed);
+            supply.now = Some(now);
         }
+        Ok(())
     }
 
-    fn follow_up(
-        &self,
-        topic: &Topic,
-        lane: &Arc<Lane>,
-        at: u32,
-        aftermath: &Aftermath,
-        stripe: usize,
-    ) {
+    fn follow_up(&self, topic: &Topic, lane: &Arc<Lane>, aftermath: &Aftermath, stripe: usize) {
         if aftermath.switch {
-            topic.switch(stripe, at);
+            topic.switch(stripe, lane.partition().cast_unsigned());
         }
         if aftermath.opened > 0 {
             add(&self.counters.batches_opened, aftermath.opened);

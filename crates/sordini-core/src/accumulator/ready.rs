@@ -25,9 +25,31 @@ pub enum Event {
 
 /// The queue of events. One push per batch, not per record.
 pub struct Ready {
-    events: Mutex<Vec<Event>>,
+    events: Mutex<Events>,
     signalled: AtomicBool,
     wake: Arc<dyn Wake>,
+}
+
+/// Events that say nothing new are left out, so that callers who try again and again while the
+/// control plane is busy do not fill memory with them.
+#[derive(Debug, Default)]
+struct Events {
+    list: Vec<Event>,
+    pressure: bool,
+}
+
+impl Events {
+    fn push(&mut self, event: Event) {
+        let known = match (&event, self.list.last()) {
+            (Event::Pressure, _) => std::mem::replace(&mut self.pressure, true),
+            (Event::Lane(lane), Some(Event::Lane(last))) => Arc::ptr_eq(lane, last),
+            (Event::Topic(topic), Some(Event::Topic(last))) => Arc::ptr_eq(topic, last),
+            _ => false,
+        };
+        if !known {
+            self.list.push(event);
+        }
+    }
 }
 
 impl std::fmt::Debug for Ready {
@@ -57,7 +79,9 @@ impl Ready {
     /// between the two wakes once too often, never once too rarely.
     pub(crate) fn drain(&self) -> Vec<Event> {
         self.signalled.store(false, Ordering::Release);
-        std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        events.pressure = false;
+        std::mem::take(&mut events.list)
     }
 
     /// Is there anything to look at?

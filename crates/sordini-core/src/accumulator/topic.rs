@@ -152,12 +152,16 @@ impl Topic {
     pub(crate) fn resolve(&self) {
         let waker = {
             let mut gate = self.gate();
-            gate.resolved = true;
-            self.passable
-                .store(gate.waiters.is_empty() && gate.refusal.is_none(), Ordering::Release);
+            gate.resolved = self.partitions() > 0;
+            self.publish(&gate);
             gate.waiters.front_mut().and_then(|waiter| waiter.waker.take())
         };
         waker.into_iter().for_each(Waker::wake);
+    }
+
+    fn publish(&self, gate: &Gate) {
+        let passable = gate.resolved && gate.waiters.is_empty() && gate.refusal.is_none();
+        self.passable.store(passable, Ordering::Release);
     }
 
     /// Refuses those who wait now; `lasting` also all who come later.
@@ -166,7 +170,7 @@ impl Topic {
             let mut gate = self.gate();
             if lasting {
                 gate.refusal.get_or_insert_with(|| refusal.clone());
-                self.passable.store(false, Ordering::Release);
+                self.publish(&gate);
             }
             let waiters = gate.waiters.iter_mut();
             waiters
@@ -196,19 +200,32 @@ impl Topic {
 
     /// Draws another partition for `stripe`, unless somebody just did.
     pub(crate) fn switch(&self, stripe: usize, from: u32) -> u32 {
-        let count = self.partitions();
-        let mut to = self.draw(count);
-        // A partition without a leader is passed over, unless chance finds no other.
-        for _ in 0..8 {
-            if (to != from || count == 1) && self.lane(to).is_some_and(|lane| lane.is_available()) {
-                break;
-            }
-            to = self.draw(count);
-        }
+        let to = self.another(from);
         let slot = &self.sticky[stripe % STRIPES];
         match slot.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed) {
             Ok(_) => to,
             Err(now) => now,
+        }
+    }
+
+    /// A partition other than `from` that has a leader, each with the same chance; `from` where
+    /// only that one has, and any where none has.
+    fn another(&self, from: u32) -> u32 {
+        let count = self.partitions();
+        let has_leader = |at| self.lane(at).is_some_and(|lane| lane.is_available());
+        for _ in 0..8 {
+            let to = self.draw(count);
+            if to != from && has_leader(to) {
+                return to;
+            }
+        }
+        // Few have a leader, or there is one partition only: look at them in turn.
+        let start = self.draw(count);
+        let mut others = (start..count).chain(0..start).filter(|&at| at != from);
+        match others.clone().find(|&at| has_leader(at)) {
+            Some(to) => to,
+            None if from < count && has_leader(from) => from,
+            None => others.next().unwrap_or(0),
         }
     }
 
@@ -232,17 +249,25 @@ impl Topic {
 
     /// Takes the waiter out, and lets the next one pass.
     fn leave(&self, id: u64) {
-        let waker = {
+        let (left, next) = {
             let mut gate = self.gate();
-            gate.waiters.retain(|waiter| waiter.id != id);
-            if !gate.resolved {
-                return;
-            }
-            self.passable
-                .store(gate.waiters.is_empty() && gate.refusal.is_none(), Ordering::Release);
-            gate.waiters.front_mut().and_then(|waiter| waiter.waker.take())
+            let at = gate.find(id);
+            let left = at.and_then(|at| gate.waiters.remove(at));
+            self.publish(&gate);
+            let passes = gate.resolved && at == Some(0);
+            let next = gate.waiters.front_mut().filter(|_| passes);
+            (left, next.and_then(|waiter| waiter.waker.take()))
         };
-        waker.into_iter().for_each(Waker::wake);
+        next.into_iter().for_each(Waker::wake);
+        // Its waker may own a task, whose drop may run anything: not under the lock.
+        drop(left);
+    }
+}
+
+impl Gate {
+    /// Where the waiter stands.
+    fn find(&self, id: u64) -> Option<usize> {
+        self.waiters.binary_search_by_key(&id, |waiter| waiter.id).ok()
     }
 }
 
@@ -269,37 +294,47 @@ impl Drop for Turn {
     }
 }
 
+impl TopicWait {
+    fn leave(&mut self) {
+        if let Some(id) = self.id.take() {
+            self.topic.leave(id);
+        }
+    }
+}
+
 impl Future for TopicWait {
     type Output = Result<Turn, Refusal>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let mut gate = this.topic.gate();
-        if let Some(refusal) = gate.refusal.clone() {
-            return Poll::Ready(Err(refusal));
-        }
-        let new = this.id.is_none();
-        let id = *this.id.get_or_insert_with(|| {
-            let id = gate.next;
+        let mut guard = this.topic.gate();
+        let gate = &mut *guard;
+        let new = this.id.is_none() && gate.refusal.is_none();
+        if new {
+            this.id = Some(gate.next);
+            gate.waiters.push_back(Waiter { id: gate.next, waker: None, refused: None });
             gate.next += 1;
-            gate.waiters.push_back(Waiter { id, waker: None, refused: None });
-            this.topic.passable.store(false, Ordering::Release);
-            id
-        });
-        let resolved = gate.resolved;
-        let first = gate.waiters.front().is_some_and(|waiter| waiter.id == id);
-        let waiter = gate.waiters.iter_mut().find(|waiter| waiter.id == id);
-        let waiter = waiter.expect("a waiter stays until it leaves");
-        if let Some(refusal) = waiter.refused.take() {
+            this.topic.publish(gate);
+        }
+        let at = this.id.and_then(|id| gate.find(id));
+        let mut waiter = at.and_then(|at| gate.waiters.get_mut(at));
+        let refused = waiter.as_mut().and_then(|waiter| waiter.refused.take());
+        if let Some(refusal) = gate.refusal.clone().or(refused) {
+            drop(guard);
+            this.leave();
             return Poll::Ready(Err(refusal));
         }
-        if resolved && first {
-            this.id = None;
-            drop(gate);
+        let waiter = waiter.expect("a waiter stays until it leaves");
+        let resolved = gate.resolved;
+        if resolved && at == Some(0) {
+            drop(guard);
+            let id = this.id.take().expect("it stands in the queue");
             return Poll::Ready(Ok(Turn { topic: Arc::clone(&this.topic), id }));
         }
-        waiter.waker = Some(cx.waker().clone());
-        drop(gate);
+        let known = waiter.waker.as_ref().is_some_and(|known| known.will_wake(cx.waker()));
+        let stale = if known { None } else { waiter.waker.replace(cx.waker().clone()) };
+        drop(guard);
+        drop(stale);
         if new && !resolved {
             this.accumulator.ready().push(Event::Topic(Arc::clone(&this.topic)));
         }
@@ -309,8 +344,6 @@ impl Future for TopicWait {
 
 impl Drop for TopicWait {
     fn drop(&mut self) {
-        if let Some(id) = self.id {
-            self.topic.leave(id);
-        }
+        self.leave();
     }
 }

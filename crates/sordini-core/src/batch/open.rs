@@ -6,7 +6,7 @@ use crate::batch::BatchId;
 use crate::batch::body::Body;
 use crate::batch::completion::BatchCompletion;
 use crate::batch::sealed::Sealed;
-use crate::memory::Segment;
+use crate::memory::{CLASSES, Segment};
 use crate::record::Record;
 use crate::time::{Instant, Now};
 use crate::wire::{batch_header, record};
@@ -14,11 +14,21 @@ use crate::wire::{batch_header, record};
 /// More records than this in one batch would not fit its count and sequence range.
 const MAX_COUNT: u32 = i32::MAX as u32;
 
+const SMALLEST: usize = CLASSES[0];
+
+/// The largest segment of a batch: large batches use larger ones, so that one is not hundreds of
+/// iovecs.
+const fn largest(batch_size: usize) -> usize {
+    if batch_size > 256 << 10 { CLASSES[3] } else { CLASSES[2] }
+}
+
 /// A batch that takes records.
 #[derive(Debug)]
 pub(crate) struct Open {
     id: BatchId,
     opened: Instant,
+    /// The wall-clock time then: no record takes an earlier one as its own.
+    opened_wall: i64,
     base_timestamp: i64,
     max_timestamp: i64,
     count: u32,
@@ -32,6 +42,9 @@ pub(crate) struct Open {
 pub(crate) struct Fitted {
     measured: record::Measured,
     timestamp: i64,
+    /// To the batch's base; meaningless where it does not `reach`.
+    delta: i64,
+    reaches: bool,
 }
 
 impl Fitted {
@@ -54,6 +67,7 @@ impl Open {
         Self {
             id,
             opened: now.mono,
+            opened_wall: now.wall.0,
             base_timestamp,
             max_timestamp: base_timestamp,
             count: 0,
@@ -63,12 +77,13 @@ impl Open {
         }
     }
 
-    /// Measures `record` for the next place; a record without a timestamp takes `coarse`, or the
-    /// batch's base where that is later.
+    /// Measures `record` for the next place; a record without a timestamp takes `coarse`, which
+    /// may lag, or the time when the batch was opened.
     pub(crate) fn fit(&self, record: &Record<'_>, coarse: i64) -> Fitted {
-        let timestamp = record.timestamp.unwrap_or(coarse.max(self.base_timestamp));
-        let delta = timestamp.wrapping_sub(self.base_timestamp);
-        Fitted { measured: record::measure(record, self.count, delta), timestamp }
+        let timestamp = record.timestamp.unwrap_or(coarse.max(self.opened_wall));
+        let (delta, overflows) = timestamp.overflowing_sub(self.base_timestamp);
+        let measured = record::measure(record, self.count, delta);
+        Fitted { measured, timestamp, delta, reaches: !overflows }
     }
 
     /// May the record join, by `batch.size` and by what a header can count? The first always may.
@@ -76,7 +91,7 @@ impl Open {
         self.count == 0
             || (batch_header::LEN + self.len + fitted.len() <= batch_size
                 && self.count < MAX_COUNT
-                && fitted.timestamp.checked_sub(self.base_timestamp).is_some())
+                && fitted.reaches)
     }
 
     /// Is there room for it in the last segment?
@@ -89,21 +104,18 @@ impl Open {
     }
 
     /// The size of the segment that the batch would like next.
-    pub(crate) fn wanted_segment(segments: usize, batch_size: usize, len: usize) -> usize {
-        // Four times the last, up to what the batch can still take, and up to 16 KiB; large
-        // batches use 64 KiB so that one is not hundreds of iovecs.
-        let ceiling = if batch_size > 256 << 10 { 64 << 10 } else { 16 << 10 };
-        let by_growth = 1024usize << (2 * segments.min(3));
-        let left = batch_size.saturating_sub(batch_header::LEN + len);
-        by_growth.min(ceiling).min(left.max(1024))
+    pub(crate) fn wanted_segment(&self, batch_size: usize) -> usize {
+        // Four times the last, up to what the batch can still take.
+        let by_growth = SMALLEST << (2 * self.segments.len().min(3));
+        let left = batch_size.saturating_sub(batch_header::LEN + self.len);
+        by_growth.min(largest(batch_size)).min(left.max(SMALLEST))
     }
 
-    pub(crate) fn segments(&self) -> usize {
-        self.segments.len()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.len
+    /// The size of the segment that a batch should start with: all it can take, if the lane's
+    /// last one grew `full`.
+    pub(crate) fn first_segment(batch_size: usize, full: bool) -> usize {
+        let size = batch_size.saturating_sub(batch_header::LEN);
+        if full { size.min(largest(batch_size)) } else { size.min(SMALLEST) }
     }
 
     pub(crate) fn opened(&self) -> Instant {
@@ -121,9 +133,8 @@ impl Open {
     /// Appends the record; the caller made sure of [`Open::has_room`].
     pub(crate) fn push(&mut self, record: &Record<'_>, fitted: Fitted) -> Placed {
         let index = self.count;
-        let delta = fitted.timestamp - self.base_timestamp;
         let segment = self.segments.last_mut().expect("S1: an open batch has a segment");
-        record::push(segment.buffer(), record, index, delta, fitted.measured);
+        record::push(segment.buffer(), record, index, fitted.delta, fitted.measured);
         self.count += 1;
         self.len += fitted.len();
         self.max_timestamp = self.max_timestamp.max(fitted.timestamp);

@@ -5,3 +5,6 @@ pub mod compress;
 pub mod crc32c;
 pub mod record;
 pub mod varint;
+
+#[cfg(test)]
+mod tests;
