@@ -32,10 +32,14 @@ pub(crate) fn start(verbosity: u8) -> Result<(), Failure> {
     })?;
     // LogLine strips colours where stderr is no terminal; asking here keeps them from being made.
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(colours)
-        .with_writer(LogLine::default)
-        .finish();
-    tracing::subscriber::set_global_default(subscriber).map_err(Failure::failed)
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours);
+    let set = if verbosity == 0 {
+        // Warnings for somebody who asked for no log: each once in a while, without its origin.
+        let subscriber = subscriber.without_time().with_target(false).with_writer(LogLine::once);
+        tracing::subscriber::set_global_default(subscriber.finish())
+    } else {
+        let subscriber = subscriber.with_writer(LogLine::every);
+        tracing::subscriber::set_global_default(subscriber.finish())
+    };
+    set.map_err(Failure::failed)
 }

@@ -55,7 +55,8 @@ pub(crate) struct Args {
     exit_at_end: bool,
 
     /// Print the key and this separator before each value (\t, \0, \\ and \xHH are escapes)
-    #[arg(short = 'K', long, value_name = "S", conflicts_with = "json")]
+    #[arg(short = 'K', long, value_name = "S", allow_hyphen_values = true)]
+    #[arg(conflicts_with = "json")]
     key_separator: Option<Separator>,
 
     /// Print each record as one JSON object: partition, offset, timestamp, key, headers, value

@@ -1,9 +1,10 @@
 //! What a person sees on stderr: one progress bar, and lines that do not tear it.
 
+use std::collections::VecDeque;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -91,13 +92,47 @@ impl Drop for Progress {
     }
 }
 
-/// Lines of the log: each is written whole, past the bar.
-#[derive(Debug, Default)]
-pub(crate) struct LogLine(Vec<u8>);
+/// How long a line of the log stays unsaid once it was said.
+const SILENCE: Duration = Duration::from_secs(30);
+/// Lines that are remembered for that.
+const REMEMBERED: usize = 64;
+
+/// One line of the log, written whole, past the bar.
+#[derive(Debug)]
+pub(crate) struct LogLine {
+    text: Vec<u8>,
+    once: bool,
+}
+
+impl LogLine {
+    /// A line that is always written.
+    pub(crate) fn every() -> Self {
+        Self { text: Vec::new(), once: false }
+    }
+
+    /// A line that is left out where the same was written a moment ago: a broker that is down fails
+    /// every second in the same way.
+    pub(crate) fn once() -> Self {
+        Self { text: Vec::new(), once: true }
+    }
+}
+
+/// Was `line` not seen within the last [`SILENCE`]?
+fn is_news(line: &[u8], seen: &mut VecDeque<(Vec<u8>, Instant)>, now: Instant) -> bool {
+    seen.retain(|(_, at)| now.saturating_duration_since(*at) < SILENCE);
+    if seen.iter().any(|(text, _)| text == line) {
+        return false;
+    }
+    if seen.len() >= REMEMBERED {
+        seen.pop_front();
+    }
+    seen.push_back((line.to_vec(), now));
+    true
+}
 
 impl Write for LogLine {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.extend_from_slice(bytes);
+        self.text.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -108,8 +143,10 @@ impl Write for LogLine {
 
 impl Drop for LogLine {
     fn drop(&mut self) {
-        let line = std::mem::take(&mut self.0);
-        if !line.is_empty() {
+        static SEEN: Mutex<VecDeque<(Vec<u8>, Instant)>> = Mutex::new(VecDeque::new());
+        let line = std::mem::take(&mut self.text);
+        let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if !line.is_empty() && (!self.once || is_news(&line, &mut seen, Instant::now())) {
             say(|out| out.write_all(&line));
         }
     }
@@ -131,6 +168,19 @@ pub(crate) fn grouped(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_is_news_once_in_a_while() {
+        let (mut seen, now) = (VecDeque::new(), Instant::now());
+        assert!(is_news(b"down", &mut seen, now));
+        assert!(!is_news(b"down", &mut seen, now + SILENCE / 2));
+        assert!(is_news(b"up", &mut seen, now + SILENCE / 2));
+        assert!(is_news(b"down", &mut seen, now + SILENCE));
+        for number in 0..1000_u32 {
+            assert!(is_news(&number.to_be_bytes(), &mut seen, now + SILENCE));
+        }
+        assert_eq!(seen.len(), REMEMBERED);
+    }
 
     #[test]
     fn thousands_stand_apart() {

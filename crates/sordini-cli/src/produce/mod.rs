@@ -58,7 +58,8 @@ pub(crate) struct Args {
     /// Split each line at the first S into key and value; without S in it, it has no key
     ///
     /// S may be several bytes; \t, \0, \\ and \xHH are escapes.
-    #[arg(short = 'K', long, value_name = "S", conflicts_with = "from_json")]
+    #[arg(short = 'K', long, value_name = "S", allow_hyphen_values = true)]
+    #[arg(conflicts_with = "from_json")]
     key_separator: Option<Separator>,
 
     /// Make an empty value a null value, which a compacted topic reads as a deletion

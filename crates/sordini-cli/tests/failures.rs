@@ -1,0 +1,334 @@
+//! What goes wrong is said, told apart by the exit code, and loses nothing.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::thread;
+
+use support::{Desk, lines, numbers, text, wait_for};
+
+/// Settings that give up soon.
+const HASTE: [&str; 6] =
+    ["-X", "max.block.ms=1500", "-X", "delivery.timeout.ms=2000", "-X", "request.timeout.ms=1000"];
+
+fn with<'a>(args: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
+    [args, more].concat()
+}
+
+/// An address where nobody listens.
+fn nobody() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("its address").to_string()
+}
+
+/// An address where `answer` is the answer to whatever is asked.
+fn stranger(answer: &'static [u8]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("its address").to_string();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut asked = [0; 512];
+            let _ = stream.read(&mut asked);
+            let _ = stream.write_all(answer);
+            // Held open: the answer itself must give it away.
+            thread::spawn(move || stream.read(&mut [0; 512]));
+        }
+    });
+    address
+}
+
+/// Waits until topic `t` has `count` lines.
+fn wait_for_lines(desk: &Desk, address: &str, count: usize) {
+    wait_for("the lines", || {
+        let read = desk.run(&["tail", "t", "-b", address, "--exit-at-end"]);
+        read.code() == 0 && read.lines().len() == count
+    });
+}
+
+#[test]
+fn usage_and_settings_are_exit_code_2_and_say_the_remedy() {
+    let desk = Desk::new();
+    desk.write("in", "1\n");
+    desk.write("bad.properties", "linger.mss=5\n");
+    let cases: &[(&[&str], &[&str])] = &[
+        (&[], &["Usage"]),
+        (&["tail", "t"], &["no folder sordini-data", "sordini produce"]),
+        (&["topic", "list"], &["no folder sordini-data"]),
+        (&["produce"], &["TOPIC"]),
+        (&["produce", "t", "in", "-X", "linger.mss=5"], &["linger.mss", "did you mean linger.ms"]),
+        (&["produce", "t", "in", "-X", "linger.ms=soon"], &["linger.ms=soon"]),
+        (&["produce", "t", "in", "-X", "acks"], &["NAME=VALUE"]),
+        (
+            &["produce", "t", "in", "-X", "acks=1", "-X", "enable.idempotence=true"],
+            &["acks=1", "enable.idempotence=true"],
+        ),
+        (&["produce", "t", "in", "-X", "security.protocol=SSL"], &["security.protocol=SSL"]),
+        (&["produce", "t", "in", "--config", "bad.properties"], &["bad.properties", "linger.ms"]),
+        (&["produce", "t", "in", "--config", "none.properties"], &["none.properties"]),
+        (&["produce", "t", "nothing-here"], &["nothing-here"]),
+        (&["produce", "t", "."], &["can't be read"]),
+        (&["produce", "no/topic", "in"], &["no/topic"]),
+        (&["produce", "t", "in", "-K", ""], &["separator is empty"]),
+        (&["produce", "t", "in", "-p", "-1"], &["-1"]),
+        (&["produce", "t", "in", "--rate", "0"], &["--rate"]),
+        (&["produce", "t", "in", "-b", "nowhere"], &["nowhere", "host:port"]),
+        (&["produce", "t", "in", "-b", "127.0.0.1:1", "--data", "d"], &["--data"]),
+        (&["produce", "t", "in", "--failed", "in"], &["--failed", "also read"]),
+        (&["produce", "t", "in", "--failed", "no/folder"], &["--failed no/folder"]),
+        (&["tail", "t", "-X", "fetch.max.byte=1"], &["did you mean fetch.max.bytes"]),
+        (&["tail", "t", "--from", "yesterday"], &["yesterday"]),
+        (&["perf", "t", "--records", "1", "--size", "1"], &["bootstrap.servers"]),
+        (&["serve", "--listen", "nonsense"], &["nonsense"]),
+        (&["serve", "--partitions", "0"], &["--partitions"]),
+    ];
+    for (args, words) in cases {
+        let ended = desk.run(args);
+        assert_eq!(ended.code(), 2, "{args:?}: {}", ended.stderr());
+        for word in *words {
+            assert!(ended.stderr().contains(word), "{args:?}: {word:?} not in {}", ended.stderr());
+        }
+    }
+    assert_eq!(desk.read("in"), b"1\n", "nothing may have been written over");
+}
+
+#[test]
+fn help_is_exit_code_0_and_teaches() {
+    let desk = Desk::new();
+    for command in ["produce", "tail", "topic", "serve", "perf"] {
+        let help = desk.run(&[command, "--help"]).expect(0);
+        let help = String::from_utf8_lossy(help.stdout()).into_owned();
+        assert!(help.contains("Examples:") && help.contains("xit code"), "{command}: {help}");
+    }
+}
+
+#[test]
+fn a_folder_that_another_broker_has_is_exit_code_2() {
+    let desk = Desk::new();
+    let broker = desk.serve(&[]);
+    for args in [
+        &["produce", "t", "--data", "data"][..],
+        &["tail", "t", "--data", "data"],
+        &["topic", "create", "t", "--data", "data"],
+        &["serve", "--listen", "127.0.0.1:0", "--data", "data"],
+    ] {
+        desk.run(args).expect_error(2, &["data", "in use"]);
+    }
+    broker.terminate().expect(0);
+    desk.run(&["topic", "create", "t", "--data", "data"]).expect(0);
+}
+
+#[test]
+fn a_folder_that_can_not_be_made_is_exit_code_2() {
+    let desk = Desk::new();
+    let file = desk.write("file", "");
+    let inside = format!("{}/data", text(&file));
+    desk.run(&["produce", "t", "--data", &inside]).expect_error(2, &["can't be used", "file/data"]);
+}
+
+#[test]
+fn listening_for_other_machines_needs_to_be_allowed() {
+    let desk = Desk::new();
+    let listen = ["serve", "--listen", "0.0.0.0:0", "--data", "d"];
+    desk.run(&listen).expect_error(2, &["no authentication", "--allow-remote"]);
+    let mut serving = desk.start(&with(&listen, &["--allow-remote", "--advertise", "127.0.0.1:0"]));
+    support::read_until(serving.stdout(), |line| line.starts_with("127.0.0.1:"));
+    serving.signal("TERM");
+    serving.end().expect_error(0, &["no authentication"]);
+}
+
+#[test]
+fn when_no_broker_is_there_the_failed_file_is_the_input() {
+    let desk = Desk::new();
+    let input = format!("{}\r\n\n\u{e9}no line feed", numbers(3000));
+    desk.write("in", &input);
+    let address = nobody();
+    let args = ["produce", "t", "in", "-b", &address, "--json", "--failed", "left"];
+    let ended = desk.run(&with(&args, &HASTE)).expect_error(1, &[&address, "reading stopped"]);
+    assert!(desk.read("left") == input.as_bytes());
+    let summary = ended.json();
+    assert_eq!(summary["delivered"], 0);
+    let count = |name: &str| summary[name].as_u64().expect("a number");
+    assert_eq!(count("accepted") + count("rejected"), 3003);
+    assert_eq!(count("accepted"), count("delivered") + count("failed") + count("unknown"));
+}
+
+#[test]
+fn tail_and_topic_say_which_address_did_not_answer() {
+    let desk = Desk::new();
+    let address = nobody();
+    let soon = ["-X", "default.api.timeout.ms=500"];
+    for command in [&["tail", "t"][..], &["topic", "list"], &["topic", "describe", "t"]] {
+        let args = [command, &["-b", &address], &soon[..]].concat();
+        desk.run(&args).expect_error(1, &[&address, "default.api.timeout.ms"]);
+    }
+}
+
+#[test]
+fn a_peer_that_does_not_speak_kafka_is_named() {
+    let desk = Desk::new();
+    desk.write("in", "1\n");
+    let strangers: [(&'static [u8], &str); 3] = [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "HTTP"),
+        (b"\x15\x03\x03\x00\x02\x02\x28", "TLS"),
+        (b"\x7f\xff\xff\xff", "2147483647"),
+    ];
+    for (answer, word) in strangers {
+        let address = stranger(answer);
+        let produce = ["produce", "t", "in", "-b", &address];
+        desk.run(&with(&produce, &HASTE)).expect_error(1, &[&address, word]);
+        let tail = ["tail", "t", "-b", &address, "-X", "default.api.timeout.ms=500"];
+        desk.run(&tail).expect_error(1, &[&address, word]);
+    }
+}
+
+#[test]
+fn an_advertised_host_that_does_not_resolve_is_named() {
+    let desk = Desk::new();
+    let broker = desk.serve(&["--advertise", "no-such-host.invalid:9092"]);
+    // What it prints is what clients are told; it listens elsewhere.
+    assert_eq!(broker.address, "no-such-host.invalid:9092");
+    broker.terminate().expect_error(0, &["127.0.0.1"]);
+}
+
+#[test]
+fn a_topic_that_may_not_be_created_and_a_partition_that_is_not_there_lose_nothing() {
+    let desk = Desk::new();
+    let broker = desk.serve(&["--no-auto-create"]);
+    let b = broker.address.as_str();
+    let input = numbers(100);
+    desk.write("in", &input);
+    let args = ["produce", "t", "in", "-b", b, "--failed", "left"];
+    desk.run(&with(&args, &HASTE)).expect_error(1, &["\"t\"", "does not exist"]);
+    assert_eq!(desk.read("left"), input.as_bytes());
+    desk.run(&["tail", "t", "-b", b]).expect_error(1, &["\"t\" does not exist"]);
+    desk.run(&["topic", "create", "t", "-b", b, "--partitions", "2"]).expect(0);
+    desk.run(&with(&args, &["-p", "2"])).expect_error(1, &["partition 2 does not exist"]);
+    assert_eq!(desk.read("left"), input.as_bytes());
+    desk.run(&["tail", "t", "-b", b, "--partition", "2"]).expect_error(1, &["no partition 2"]);
+    desk.run(&args).expect(0);
+    assert_eq!(desk.read("left"), b"", "nothing failed this time");
+}
+
+#[test]
+fn when_the_broker_dies_each_line_is_delivered_or_in_the_failed_file() {
+    let desk = Desk::new();
+    let broker = desk.serve(&[]);
+    let address = broker.address.clone();
+    let args = ["produce", "t", "-b", &address, "--json", "--failed", "left"];
+    let mut produce = desk.start(&with(&args, &HASTE));
+    let mut input = produce.stdin();
+    input.write_all(numbers(5000).as_bytes()).expect("it reads");
+    wait_for_lines(&desk, &address, 5000);
+    broker.kill();
+    let after: String = (5000..6000).map(|number| format!("{number}\n")).collect();
+    input.write_all(after.as_bytes()).expect("it reads");
+    drop(input);
+    let ended = produce.end().expect_error(1, &["not delivered", &address]);
+    let summary = ended.json();
+    let count = |name: &str| summary[name].as_u64().expect("a number");
+    assert_eq!(count("accepted") + count("rejected"), 6000);
+    assert_eq!(count("delivered"), 5000);
+    assert_eq!(desk.read("left"), after.as_bytes(), "in the order of the input");
+    // Killed without warning, the broker has kept what it acknowledged.
+    let read = desk.run(&["tail", "t", "--data", "data", "--exit-at-end"]).expect(0).lines();
+    let read: BTreeSet<_> = read.into_iter().collect();
+    let delivered = lines(numbers(5000).as_bytes());
+    assert!(delivered.iter().all(|line| read.contains(line)));
+}
+
+#[test]
+fn the_first_signal_delivers_what_was_accepted() {
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let desk = Desk::new();
+        let broker = desk.serve(&[]);
+        let b = broker.address.clone();
+        // Records would wait for a minute for company: the signal must send them.
+        let args = ["produce", "t", "-b", &b, "--json", "-X", "linger.ms=60000"];
+        let mut produce = desk.start(&args);
+        let mut input = produce.stdin();
+        input.write_all(numbers(100).as_bytes()).expect("it reads");
+        wait_for("the topic", || desk.run(&["topic", "describe", "t", "-b", &b]).code() == 0);
+        produce.signal(signal);
+        // The pipe is still open: reading has ended without its end.
+        let ended = produce.end().expect(code);
+        drop(input);
+        let summary = ended.json();
+        assert_eq!(summary["complete"], false);
+        assert_eq!(summary["accepted"], summary["delivered"], "{}", ended.stderr());
+        let read = desk.run(&["tail", "t", "-b", &b, "--exit-at-end"]).expect(0);
+        assert_eq!(summary["delivered"].as_u64(), Some(read.lines().len() as u64));
+        broker.terminate().expect(0);
+    }
+}
+
+#[test]
+fn a_signal_ends_the_wait_for_a_cluster_that_is_not_there() {
+    let desk = Desk::new();
+    let address = nobody();
+    // max.block.ms is a minute, and nothing was accepted: there is nothing to wait for.
+    let mut produce = desk.start(&["produce", "t", "-b", &address, "--json"]);
+    let mut input = produce.stdin();
+    input.write_all(b"1\n").expect("it reads");
+    thread::sleep(std::time::Duration::from_millis(300));
+    produce.signal("INT");
+    let ended = produce.end().expect(130);
+    assert_eq!(ended.json()["accepted"], 0);
+}
+
+#[test]
+fn the_second_signal_ends_at_once() {
+    let desk = Desk::new();
+    let broker = desk.serve(&[]);
+    let address = broker.address.clone();
+    let mut produce = desk.start(&["produce", "t", "-b", &address]);
+    let mut input = produce.stdin();
+    input.write_all(b"1\n").expect("it reads");
+    wait_for_lines(&desk, &address, 1);
+    broker.kill();
+    // Accepted, and nobody there to take it for the two minutes of delivery.timeout.ms.
+    input.write_all(b"2\n").expect("it reads");
+    thread::sleep(std::time::Duration::from_millis(300));
+    produce.signal("INT");
+    thread::sleep(std::time::Duration::from_millis(300));
+    produce.signal("TERM");
+    let ended = produce.end().expect(143);
+    assert_eq!(ended.stdout(), b"", "there is no summary");
+}
+
+#[test]
+fn serve_ends_cleanly_and_its_data_survives_a_kill() {
+    let desk = Desk::new();
+    let broker = desk.serve(&["--partitions", "2"]);
+    let args = ["produce", "t", "-b", &broker.address];
+    desk.run_with(&args, numbers(1000).as_bytes()).expect(0);
+    broker.kill();
+    let broker = desk.serve(&[]);
+    let read = desk.run(&["tail", "t", "-b", &broker.address, "--exit-at-end"]).expect(0);
+    assert_eq!(read.lines().len(), 1000);
+    broker.terminate().expect(0);
+    let read = desk.run(&["tail", "t", "--data", "data", "--exit-at-end"]).expect(0);
+    assert_eq!(read.lines().len(), 1000);
+}
+
+#[test]
+fn settings_may_come_from_a_file_and_the_command_line_outranks_it() {
+    let desk = Desk::new();
+    let broker = desk.serve(&[]);
+    let nobody = nobody();
+    let config = format!("bootstrap.servers={}\nacks=1\n# a comment\n", broker.address);
+    desk.write("good.properties", config);
+    desk.write("gone.properties", format!("bootstrap.servers={nobody}\nacks=1\n"));
+    let args = ["produce", "t", "--json", "--config"];
+    let ended = desk.run_with(&with(&args, &["good.properties"]), b"1\n").expect(0);
+    let weak = ended.json()["guarantee"].clone();
+    let strong = ["good.properties", "-X", "acks=all"];
+    let ended = desk.run_with(&with(&args, &strong), b"2\n").expect(0);
+    assert_ne!(ended.json()["guarantee"], weak, "the guarantee follows the settings");
+    let elsewhere = ["gone.properties", "-b", &broker.address];
+    desk.run_with(&with(&args, &elsewhere), b"3\n").expect(0);
+    let read = desk.run(&["tail", "t", "--config", "good.properties", "--exit-at-end"]).expect(0);
+    assert_eq!(read.lines().len(), 3);
+}
