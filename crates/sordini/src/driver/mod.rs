@@ -22,7 +22,7 @@ use sordini_core::config::Address;
 use sordini_core::connection::ConnId;
 use sordini_core::producer::Producer as Machine;
 use sordini_core::producer::io::{Command, Delivered, Finished, Input, Output, Token};
-use sordini_core::time::{Clock, Instant};
+use sordini_core::time::{Clock, Instant, Now};
 use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep_until};
 
@@ -114,46 +114,68 @@ impl Driver {
     /// Hands an input to the core and carries out what follows, writes included, until the core
     /// asks for nothing more.
     fn feed(&mut self, input: Input<'_>) {
-        self.machine.handle_input(self.shared.clock.now(), input);
-        self.carry_out();
+        let mut news = VecDeque::new();
+        self.hand_in(input, &mut news);
+        self.carry_out(news);
     }
 
-    fn carry_out(&mut self) {
-        // S8: the core is drained before the next input, so what the writes of this drain report
-        // waits here.
-        let mut transmitted: VecDeque<Input<'static>> = VecDeque::new();
-        loop {
-            let mut written: Vec<ConnId> = Vec::new();
-            while let Some(output) = self.machine.poll_output() {
-                self.execute(output, &mut written);
-            }
-            for conn in written {
-                let Some(link) = self.io.links.get_mut(&conn) else { continue };
-                let (through, broken) = link.write();
-                if let Some(through) = through {
-                    transmitted.push_back(Input::Transmitted { conn, through });
-                }
-                if let Some(cause) = broken {
-                    transmitted.push_back(Input::Disconnected { conn, cause });
-                }
-            }
-            // The core may have given up a connection since: it then wants no news of it.
-            let next = loop {
-                let Some(input) = transmitted.pop_front() else { return };
-                let known = match &input {
-                    Input::Disconnected { conn, .. } => self.io.links.remove(conn).is_some(),
-                    Input::Transmitted { conn, .. } => self.io.links.contains_key(conn),
-                    _ => true,
-                };
-                if known {
-                    break input;
-                }
-            };
-            self.machine.handle_input(self.shared.clock.now(), next);
+    /// Lets pass what is due.
+    fn pass_time(&mut self) {
+        let mut news = VecDeque::new();
+        self.pass_deadlines(self.shared.clock.now(), &mut news);
+        self.carry_out(news);
+    }
+
+    /// Hands in what the writes of earlier outputs have to report, until there is nothing more.
+    fn carry_out(&mut self, mut news: VecDeque<Input<'static>>) {
+        while let Some(input) = news.pop_front() {
+            self.hand_in(input, &mut news);
         }
     }
 
-    fn execute(&mut self, output: Output, written: &mut Vec<ConnId>) {
+    /// One input, behind the deadlines that passed before it: the core's time only goes on, and a
+    /// deadline that an input overtook would never be told.
+    fn hand_in(&mut self, input: Input<'_>, news: &mut VecDeque<Input<'static>>) {
+        let now = self.shared.clock.now();
+        self.pass_deadlines(now, news);
+        // A connection that the core has given up meanwhile is none of its concern any more.
+        let wanted = match &input {
+            Input::ConnectFailed { conn, .. } | Input::Disconnected { conn, .. } => {
+                self.io.links.remove(conn).is_some()
+            }
+            Input::Connected { conn }
+            | Input::Received { conn, .. }
+            | Input::Transmitted { conn, .. } => self.io.links.contains_key(conn),
+            Input::LanesDue | Input::Compressed(_) | Input::Command(_) => true,
+        };
+        if wanted {
+            self.machine.handle_input(now, input);
+            self.drain(news);
+        }
+    }
+
+    fn pass_deadlines(&mut self, now: Now, news: &mut VecDeque<Input<'static>>) {
+        if self.machine.poll_timeout().is_some_and(|due| due <= now.mono) {
+            self.machine.handle_timeout(now);
+            self.drain(news);
+        }
+    }
+
+    /// Carries out all outputs (S8), and then writes what they queued.
+    fn drain(&mut self, news: &mut VecDeque<Input<'static>>) {
+        let mut queued: Vec<ConnId> = Vec::new();
+        while let Some(output) = self.machine.poll_output() {
+            self.execute(output, &mut queued);
+        }
+        for conn in queued {
+            let Some(link) = self.io.links.get_mut(&conn) else { continue };
+            let (through, broken) = link.write();
+            news.extend(through.map(|through| Input::Transmitted { conn, through }));
+            news.extend(broken.map(|cause| Input::Disconnected { conn, cause }));
+        }
+    }
+
+    fn execute(&mut self, output: Output, queued: &mut Vec<ConnId>) {
         match output {
             Output::Connect { conn, address, failures } => {
                 let attempt = Attempt { advice: self.advice(&address), address, failures };
@@ -166,8 +188,8 @@ impl Driver {
             Output::Transmit { conn, frame } => {
                 if let Some(link) = self.io.links.get_mut(&conn) {
                     link.queue(frame);
-                    if !written.contains(&conn) {
-                        written.push(conn);
+                    if !queued.contains(&conn) {
+                        queued.push(conn);
                     }
                 }
             }
@@ -264,7 +286,6 @@ impl Driver {
                 }
                 Some(Event::Up) => self.feed(Input::Connected { conn }),
                 Some(Event::ConnectFailed(cause)) => {
-                    self.io.links.remove(&conn);
                     self.feed(Input::ConnectFailed { conn, cause });
                 }
                 Some(Event::Transmitted(through)) => {
@@ -273,10 +294,7 @@ impl Driver {
                 Some(Event::Received(count)) => {
                     self.feed(Input::Received { conn, bytes: &buffer[..count] });
                 }
-                Some(Event::Down(cause)) => {
-                    self.io.links.remove(&conn);
-                    self.feed(Input::Disconnected { conn, cause });
-                }
+                Some(Event::Down(cause)) => self.feed(Input::Disconnected { conn, cause }),
             }
         }
         self.io.buffer = buffer;
@@ -289,8 +307,7 @@ impl Driver {
         self.shared.alarms.ring(now.mono);
         let due = self.machine.poll_timeout();
         if due.is_some_and(|due| due <= now.mono) {
-            self.machine.handle_timeout(now);
-            self.carry_out();
+            self.pass_time();
             return true;
         }
         let tick = self.tick(now.mono);
