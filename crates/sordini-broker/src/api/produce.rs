@@ -71,6 +71,7 @@ pub(super) fn handle(
                 && stored.unsynced
                 && let Some(id) = broker.topics.get(name).map(|topic| topic.id)
             {
+                broker.note_unsynced(id, data.index);
                 unsynced.push((id, data.index, at, index));
             }
             let mut answer = answer(data.index, result);

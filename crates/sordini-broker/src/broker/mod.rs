@@ -92,6 +92,8 @@ pub struct Broker {
     runnable: VecDeque<ConnectionId>,
     timers: BTreeSet<(Instant, ConnectionId)>,
     awaiting_sync: BTreeSet<ConnectionId>,
+    /// Partitions with batches that are not synced, and so not visible (with `fsync`).
+    unsynced: BTreeSet<(Uuid, i32)>,
     /// Bytes that became readable since waiting fetches were last looked at, by partition.
     advanced: BTreeMap<(Uuid, i32), u64>,
     outputs: VecDeque<Output>,
@@ -156,7 +158,7 @@ impl Broker {
     /// means now.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if !self.awaiting_sync.is_empty() {
+        if !self.unsynced.is_empty() {
             // Whatever else has arrived shares the sync: the caller comes here last.
             return Some(Instant(0));
         }

@@ -74,6 +74,7 @@ impl Broker {
             runnable: VecDeque::new(),
             timers: BTreeSet::new(),
             awaiting_sync: BTreeSet::new(),
+            unsynced: BTreeSet::new(),
             advanced: BTreeMap::new(),
             outputs: VecDeque::new(),
             next_housekeeping: now.mono.after_millis(super::housekeeping::EVERY_MS),

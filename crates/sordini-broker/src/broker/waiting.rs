@@ -94,14 +94,21 @@ impl Broker {
         self.answer(now, connection, meta, strike, Response::Fetch(read.response));
     }
 
-    /// Syncs the partitions that produce requests wait for, once each, and answers those.
+    /// Notes that a partition has a batch that is not synced.
+    pub(crate) fn note_unsynced(&mut self, topic: Uuid, partition: i32) {
+        self.unsynced.insert((topic, partition));
+    }
+
+    /// Syncs the partitions that have something to sync, once each, and answers the produce
+    /// requests that wait for that.
     pub(super) fn sync_waiting(&mut self, now: Now) {
-        let waiting = std::mem::take(&mut self.awaiting_sync);
-        if waiting.is_empty() {
-            return;
+        let mut failed: BTreeMap<(Uuid, i32), String> = BTreeMap::new();
+        for (topic, partition) in std::mem::take(&mut self.unsynced) {
+            if let Some(why) = self.sync_partition(topic, partition) {
+                failed.insert((topic, partition), why);
+            }
         }
-        let mut failed: BTreeMap<(Uuid, i32), Option<String>> = BTreeMap::new();
-        for connection in waiting {
+        for connection in std::mem::take(&mut self.awaiting_sync) {
             let Some(state) = self.connections.get_mut(&connection) else { continue };
             let Some(current) = state.current.take() else { continue };
             let Current { meta, strike, state: Waiting::Sync(mut produce) } = current else {
@@ -109,11 +116,8 @@ impl Broker {
                 continue;
             };
             for (topic, partition, at, index) in &produce.partitions {
-                let outcome = failed
-                    .entry((*topic, *partition))
-                    .or_insert_with(|| self.sync_partition(*topic, *partition));
-                if let Some(message) = outcome {
-                    produce::fail_stored(&mut produce.response, *at, *index, message);
+                if let Some(why) = failed.get(&(*topic, *partition)) {
+                    produce::fail_stored(&mut produce.response, *at, *index, why);
                 }
             }
             self.answer(now, connection, meta, strike, Response::Produce(produce.response));

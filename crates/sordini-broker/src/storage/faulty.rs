@@ -25,6 +25,8 @@ pub enum StorageOp {
 #[derive(Debug, Default)]
 struct Plan {
     space_left: Option<u64>,
+    /// Operations that still change something; then none does.
+    steps_left: Option<u64>,
     failing: Vec<Failing>,
 }
 
@@ -55,6 +57,18 @@ impl StorageFaults {
     /// writes what still fits (a torn write) and fails with ENOSPC, as all further ones do.
     pub fn full_after(&self, bytes: u64) {
         self.lock().space_left = Some(bytes);
+    }
+
+    /// The machine stops after `steps` more operations that change something: the next one is
+    /// done by half where it can be (an append), and nothing works any more.
+    pub fn stop_after(&self, steps: u64) {
+        self.lock().steps_left = Some(steps);
+    }
+
+    /// Whether the machine has stopped.
+    #[must_use]
+    pub fn has_stopped(&self) -> bool {
+        self.lock().steps_left == Some(0)
     }
 
     /// The disk has room again.
@@ -104,6 +118,18 @@ impl StorageFaults {
         None
     }
 
+    /// Counts an operation that changes something. `Ok(true)`: it is the last, to be done by half.
+    fn step(&self) -> io::Result<bool> {
+        match &mut self.lock().steps_left {
+            None => Ok(false),
+            Some(0) => Err(stopped()),
+            Some(left) => {
+                *left -= 1;
+                Ok(*left == 0)
+            }
+        }
+    }
+
     /// How many of `len` bytes still fit on the disk.
     fn take_space(&self, len: usize) -> usize {
         let mut plan = self.lock();
@@ -116,6 +142,10 @@ impl StorageFaults {
             }
         }
     }
+}
+
+fn stopped() -> io::Error {
+    io::Error::other("injected fault: the machine has stopped")
 }
 
 /// A [`Storage`] around another one, with the faults of a [`StorageFaults`].
@@ -131,7 +161,16 @@ impl<S: Storage> FaultyStorage<S> {
         Self { inner, faults }
     }
 
+    /// Refuses an operation that a fault strikes, or that comes when the machine has stopped; the
+    /// last one before that is lost.
+    fn change(&self) -> io::Result<()> {
+        if self.faults.step()? { Err(stopped()) } else { Ok(()) }
+    }
+
     fn check(&self, op: StorageOp, path: &str) -> io::Result<()> {
+        if op != StorageOp::Read {
+            self.change()?;
+        }
         self.faults.strike(op, path).map_or(Ok(()), |(_, error)| Err(error))
     }
 
@@ -148,10 +187,12 @@ impl<S: Storage> FaultyStorage<S> {
 
 impl<S: Storage> Storage for FaultyStorage<S> {
     fn create_dir(&mut self, dir: &str) -> io::Result<()> {
+        self.change()?;
         self.inner.create_dir(dir)
     }
 
     fn remove_dir(&mut self, dir: &str) -> io::Result<()> {
+        self.change()?;
         self.inner.remove_dir(dir)
     }
 
@@ -169,6 +210,10 @@ impl<S: Storage> Storage for FaultyStorage<S> {
             return Err(error);
         }
         let len = parts.iter().map(|part| part.len()).sum();
+        if self.faults.step()? {
+            self.append_prefix(path, parts, len / 2)?;
+            return Err(stopped());
+        }
         let fits = self.faults.take_space(len);
         if fits < len {
             self.append_prefix(path, parts, fits)?;
@@ -203,6 +248,7 @@ impl<S: Storage> Storage for FaultyStorage<S> {
     }
 
     fn remove(&mut self, path: &str) -> io::Result<()> {
+        self.change()?;
         self.inner.remove(path)
     }
 }

@@ -173,3 +173,103 @@ fn a_full_disk_is_an_error_never_a_false_success() {
     assert_eq!(rig.broker.records("t", 0).expect("records").len() as i32, acknowledged);
     assert_eq!(rig.broker.topics().count(), 1);
 }
+
+/// What a life of a broker acknowledged.
+#[derive(Default)]
+struct Acknowledged {
+    /// Sequences of the batches of producer 7, each of one record.
+    batches: i32,
+    producer_ids: Vec<i64>,
+    topics: usize,
+}
+
+/// Lives until the machine stops: topics, ids, batches over several segments, a retention, a
+/// clean end and a second start.
+fn live(storage: FaultyStorage<MemoryStorage>, fsync: bool, seen: &mut Acknowledged) -> Option<()> {
+    let config = BrokerConfig { id_seed: 42, fsync, ..BrokerConfig::default() };
+    let now = Now { mono: Instant(1_000_000_000), wall_ms: 1_700_000_000_000 };
+    let mut broker = Broker::open(config, Box::new(storage), now).ok()?;
+    broker.connected(CONN);
+    let mut rig = Rig { broker, now, correlation_id: 0 };
+    if rig.broker.topics.is_empty() {
+        let small = [("segment.bytes".to_owned(), "250".to_owned())];
+        rig.broker.make_topic(rig.now, "t", 1, &small).ok()?;
+        seen.topics = 1;
+    }
+    for _ in 0..9 {
+        let request = rig.produce_request(&batch(&["v"]).producer(7, 0, seen.batches), -1);
+        let stored = answer(&rig.ask(&request, 13));
+        if code(&stored) != ErrorCode::None {
+            return None;
+        }
+        assert_eq!(stored.base_offset, i64::from(seen.batches), "offsets and sequences agree");
+        seen.batches += 1;
+    }
+    let request =
+        InitProducerIdRequest { producer_id: -1, producer_epoch: -1, ..Default::default() };
+    let response = rig.ask(&request, 5);
+    if response.error_code != 0 {
+        return None;
+    }
+    seen.producer_ids.push(response.producer_id);
+    rig.broker.close().ok()
+}
+
+fn crash_at(steps: u64, fsync: bool, power: bool) -> bool {
+    let memory = MemoryStorage::new();
+    let faults = StorageFaults::new();
+    faults.stop_after(steps);
+    let mut seen = Acknowledged::default();
+    let mut finished = true;
+    for _ in 0..2 {
+        let storage = FaultyStorage::new(memory.clone(), faults.clone());
+        finished &= live(storage, fsync, &mut seen).is_some();
+    }
+    if power {
+        memory.lose_power(|path, tail| (path.len() * 7 + steps as usize) % (tail + 1));
+    }
+    let change = |config: &mut BrokerConfig| config.fsync = fsync;
+    let mut rig = Rig::on(memory.clone(), change);
+    assert!(rig.broker.topics().count() >= seen.topics, "step {steps}");
+    if seen.topics > 0 {
+        let records = rig.broker.records("t", 0).expect("records");
+        let sequences: Vec<i32> = records.iter().map(|record| record.sequence).collect();
+        let stored = sequences.len() as i32;
+        assert_eq!(sequences, (0..stored).collect::<Vec<_>>(), "step {steps}: a prefix, once each");
+        assert!(stored >= seen.batches, "step {steps}: {stored} of {}", seen.batches);
+        assert!(stored <= seen.batches + 1, "step {steps}");
+        for sequence in (stored - 5).max(0)..stored {
+            let retried = rig.produce(&batch(&["v"]).producer(7, 0, sequence));
+            let place = (retried.error_code, retried.base_offset);
+            assert_eq!(place, (0, i64::from(sequence)), "step {steps}: a retry is recognised");
+        }
+        let next = rig.produce(&batch(&["v"]).producer(7, 0, stored));
+        assert_eq!((next.error_code, next.base_offset), (0, i64::from(stored)), "step {steps}");
+    }
+    let id = rig.new_producer();
+    assert!(!seen.producer_ids.contains(&id), "step {steps}: {id} was given out before");
+    finished
+}
+
+#[test]
+fn a_kill_at_any_step_loses_nothing_acknowledged_and_doubles_nothing() {
+    let finished = (0..).find(|steps| crash_at(*steps, false, false));
+    assert!(finished.expect("the story ends") > 100, "every step of it was struck");
+}
+
+#[test]
+fn a_loss_of_power_at_any_step_loses_nothing_acknowledged_with_fsync() {
+    let finished = (0..).find(|steps| crash_at(*steps, true, true));
+    assert!(finished.expect("the story ends") > 150, "every step of it was struck");
+}
+
+#[test]
+fn without_fsync_a_loss_of_power_takes_acknowledged_records() {
+    // The control of the test above: the faults it rests on do take records.
+    let memory = MemoryStorage::new();
+    let mut rig = Rig::on(memory.clone(), |_| {}).with_topic(1);
+    assert_eq!(rig.produce(&batch(&["v"])).error_code, 0);
+    memory.lose_power(|_, _| 0);
+    let mut rig = Rig::on(memory, |_| {});
+    assert_eq!(rig.broker.records("t", 0).expect("records"), []);
+}

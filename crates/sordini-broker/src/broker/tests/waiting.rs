@@ -179,6 +179,15 @@ fn with_fsync_a_duplicate_waits_for_the_sync_of_its_original() {
 }
 
 #[test]
+fn with_fsync_batches_nobody_waits_for_become_visible_too() {
+    let mut rig = Rig::on(MemoryStorage::new(), fsync).with_topic(1);
+    let produce = rig.produce_request(&batch(&["v"]), 0);
+    rig.send(CONN, &produce, 13);
+    rig.due();
+    assert_eq!(rig.broker.partition_state("t", 0).expect("partition").high_watermark, 1);
+}
+
+#[test]
 fn a_failed_sync_is_never_a_success() {
     let faults = StorageFaults::new();
     let storage = FaultyStorage::new(MemoryStorage::new(), faults.clone());
