@@ -1,4 +1,37 @@
 //! An embedded, single-node Kafka-protocol broker, for development and tests.
+//!
+//! ```
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! use sordini_broker::Server;
+//! use sordini_broker::protocol::{ApiKey, ErrorCode};
+//!
+//! let broker = Server::in_memory().await?; // or Server::builder().data_dir("data").start()
+//! broker.faults().on(ApiKey::Produce).nth(2).error(ErrorCode::NotLeaderOrFollower);
+//! // .. a client at broker.bootstrap() ..
+//! assert_eq!(broker.monitor().max_in_flight("clicks", 0), 0);
+//! broker.shutdown().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # Two layers
+//! - [`Broker`]: sans I/O. Frames and the time go in, frames come out, bytes are kept by a
+//!   [`storage::Storage`]. The simulator runs it under made-up clocks and disks.
+//! - [`Server`] (feature `server`, on by default): a tokio listener around it, and one thread that
+//!   owns the broker and its disk.
+//!
+//! # What is kept, and when it is safe
+//! Topics are kept in Kafka's own segment format ([`log`]), which Kafka's DumpLogSegments reads. A
+//! batch is acknowledged when the system has it: it survives a kill of the process. With `fsync` it
+//! is acknowledged when the disk has it: it survives a loss of power. A write that fails is an
+//! error, never a false success; a partition whose sync failed is offline until the restart.
+//! Recovery cuts a log back to its sound prefix; a retry of a producer's last five batches is
+//! recognised across restarts.
+//!
+//! # What there is not
+//! Transactions and consumer groups, replication, compaction (records of compacted topics need
+//! keys, and all stay), quotas, authentication (which is why only loopback is listened on unless
+//! remote clients are allowed), fetch sessions (every fetch is a full one), DeleteRecords and
+//! changing settings by a client.
 #![forbid(unsafe_code)]
 
 mod api;
