@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::thread;
 
-use support::{Desk, lines, numbers, text, wait_for};
+use support::{Desk, lines, numbers, sorted, text, wait_for};
 
 /// Settings that give up soon.
 const HASTE: [&str; 6] =
@@ -237,6 +237,31 @@ fn when_the_broker_dies_each_line_is_delivered_or_in_the_failed_file() {
     let read: BTreeSet<_> = read.into_iter().collect();
     let delivered = lines(numbers(5000).as_bytes());
     assert!(delivered.iter().all(|line| read.contains(line)));
+}
+
+#[test]
+fn lines_that_the_broker_refuses_are_in_the_failed_file_in_the_inputs_order() {
+    let desk = Desk::new();
+    desk.run(&["topic", "create", "t", "--set", "max.message.bytes=500"]).expect(0);
+    let long = "x".repeat(1000);
+    let is_long = |n: usize| n % 7 == 3;
+    let line = |n: usize| match is_long(n) {
+        true => format!("key-{}:{n}-{long}\n", n % 11),
+        false => format!("key-{}:{n}\n", n % 11),
+    };
+    let input: String = (0..400).map(line).collect();
+    let args = ["produce", "t", "-K", ":", "--json", "--failed", "left"];
+    let ended = desk.run_with(&args, input.as_bytes());
+    let ended = ended.expect_error(1, &["57 records were not delivered", "MESSAGE_TOO_LARGE"]);
+    let summary = ended.json();
+    let counts = ["accepted", "delivered", "failed", "unknown", "rejected"];
+    let counts = counts.map(|name| summary[name].as_u64().expect("a number"));
+    assert_eq!(counts, [400, 343, 57, 0, 0]);
+    let refused: String = (0..400).filter(|n| is_long(*n)).map(line).collect();
+    assert!(desk.read("left") == refused.as_bytes());
+    let read = desk.run(&["tail", "t", "-K", ":", "--exit-at-end"]).expect(0).lines();
+    let delivered: String = (0..400).filter(|n| !is_long(*n)).map(line).collect();
+    assert_eq!(sorted(read), sorted(lines(delivered.as_bytes())));
 }
 
 #[test]

@@ -16,42 +16,42 @@ use tempfile::TempDir;
 const BOUND: Duration = Duration::from_secs(120);
 
 /// A folder, removed with the test.
-pub struct Desk {
+pub(crate) struct Desk {
     dir: TempDir,
 }
 
 impl Desk {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { dir: tempfile::tempdir().expect("a folder") }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         std::fs::write(&path, content).expect("a file");
         path
     }
 
-    pub fn read(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.path(name)).expect("a file")
     }
 
-    pub fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
+    pub(crate) fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sordini"));
         command.args(args).current_dir(self.dir.path()).env_remove("SORDINI_LOG");
         command
     }
 
     /// Runs to its end with an empty stdin.
-    pub fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Ended {
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Ended {
         self.run_with(args, b"")
     }
 
     /// Runs to its end with `stdin`.
-    pub fn run_with<S: AsRef<OsStr>>(&self, args: &[S], stdin: &[u8]) -> Ended {
+    pub(crate) fn run_with<S: AsRef<OsStr>>(&self, args: &[S], stdin: &[u8]) -> Ended {
         let mut running = self.start(args);
         let mut input = running.stdin();
         let bytes = stdin.to_vec();
@@ -65,7 +65,7 @@ impl Desk {
     }
 
     /// Starts, with all three streams piped.
-    pub fn start<S: AsRef<OsStr>>(&self, args: &[S]) -> Running {
+    pub(crate) fn start<S: AsRef<OsStr>>(&self, args: &[S]) -> Running {
         let child = self
             .command(args)
             .stdin(Stdio::piped())
@@ -77,7 +77,7 @@ impl Desk {
     }
 
     /// A broker on a free port with its data in `data`.
-    pub fn serve(&self, more: &[&str]) -> Serving {
+    pub(crate) fn serve(&self, more: &[&str]) -> Serving {
         let mut args = vec!["serve", "--listen", "127.0.0.1:0", "--data", "data"];
         args.extend_from_slice(more);
         Serving::new(self.start(&args))
@@ -85,7 +85,7 @@ impl Desk {
 }
 
 /// A process that may still run; killed when dropped.
-pub struct Running {
+pub(crate) struct Running {
     child: Option<Child>,
 }
 
@@ -94,29 +94,29 @@ impl Running {
         self.child.as_mut().expect("not ended yet")
     }
 
-    pub fn stdin(&mut self) -> ChildStdin {
+    pub(crate) fn stdin(&mut self) -> ChildStdin {
         self.child().stdin.take().expect("stdin is piped")
     }
 
-    pub fn stdout(&mut self) -> ChildStdout {
+    pub(crate) fn stdout(&mut self) -> ChildStdout {
         self.child().stdout.take().expect("stdout is piped")
     }
 
     /// Sends a signal by its name, such as INT.
-    pub fn signal(&mut self, name: &str) {
+    pub(crate) fn signal(&mut self, name: &str) {
         let id = self.child().id().to_string();
         let sent = Command::new("kill").args(["-s", name, &id]).status().expect("kill");
         assert!(sent.success(), "kill -s {name} {id}");
     }
 
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         let mut child = self.child.take().expect("not ended yet");
         child.kill().expect("SIGKILL");
         child.wait().expect("it ends");
     }
 
     /// Waits for the end.
-    pub fn end(mut self) -> Ended {
+    pub(crate) fn end(mut self) -> Ended {
         let mut child = self.child.take().expect("not ended yet");
         drop(child.stdin.take());
         let id = child.id();
@@ -144,27 +144,27 @@ impl Drop for Running {
 }
 
 /// How a process ended.
-pub struct Ended(Output);
+pub(crate) struct Ended(Output);
 
 impl Ended {
-    pub fn code(&self) -> i32 {
+    pub(crate) fn code(&self) -> i32 {
         self.0.status.code().expect("an exit code, no signal")
     }
 
-    pub fn stdout(&self) -> &[u8] {
+    pub(crate) fn stdout(&self) -> &[u8] {
         &self.0.stdout
     }
 
-    pub fn stderr(&self) -> String {
+    pub(crate) fn stderr(&self) -> String {
         String::from_utf8_lossy(&self.0.stderr).into_owned()
     }
 
-    pub fn lines(&self) -> Vec<Vec<u8>> {
+    pub(crate) fn lines(&self) -> Vec<Vec<u8>> {
         lines(self.stdout())
     }
 
     #[track_caller]
-    pub fn expect(self, code: i32) -> Self {
+    pub(crate) fn expect(self, code: i32) -> Self {
         let stdout = String::from_utf8_lossy(&self.0.stdout[..self.0.stdout.len().min(2000)]);
         assert_eq!(self.code(), code, "stdout: {stdout}\nstderr: {}", self.stderr());
         self
@@ -172,7 +172,7 @@ impl Ended {
 
     /// The exit code is `code`, and stderr says each of `words`.
     #[track_caller]
-    pub fn expect_error(self, code: i32, words: &[&str]) -> Self {
+    pub(crate) fn expect_error(self, code: i32, words: &[&str]) -> Self {
         let ended = self.expect(code);
         for word in words {
             assert!(ended.stderr().contains(word), "{word:?} is not in: {}", ended.stderr());
@@ -182,15 +182,15 @@ impl Ended {
 
     /// The one line of JSON on stdout.
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(self.stdout()).expect("stdout is one JSON value")
     }
 }
 
 /// A `sordini serve` that is ready.
-pub struct Serving {
+pub(crate) struct Serving {
     running: Running,
-    pub address: String,
+    pub(crate) address: String,
 }
 
 impl Serving {
@@ -205,39 +205,39 @@ impl Serving {
         Self { running, address }
     }
 
-    pub fn port(&self) -> &str {
+    pub(crate) fn port(&self) -> &str {
         self.address.rsplit_once(':').expect("a port").1
     }
 
-    pub fn kill(self) {
+    pub(crate) fn kill(self) {
         self.running.kill();
     }
 
-    pub fn terminate(mut self) -> Ended {
+    pub(crate) fn terminate(mut self) -> Ended {
         self.running.signal("TERM");
         self.running.end()
     }
 }
 
 /// The lines of `bytes`, without their LFs.
-pub fn lines(bytes: &[u8]) -> Vec<Vec<u8>> {
+pub(crate) fn lines(bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut all: Vec<_> = bytes.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
     assert_eq!(all.pop().as_deref(), Some(&b""[..]), "the last line has an LF");
     all
 }
 
-pub fn sorted(mut lines: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+pub(crate) fn sorted(mut lines: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     lines.sort();
     lines
 }
 
 /// Lines `0` to `count - 1` as a file's content.
-pub fn numbers(count: usize) -> String {
+pub(crate) fn numbers(count: usize) -> String {
     (0..count).map(|number| format!("{number}\n")).collect()
 }
 
 /// Reads lines from `from` until one satisfies `enough`, in a thread, bounded in time.
-pub fn read_until(
+pub(crate) fn read_until(
     from: impl Read + Send + 'static,
     mut enough: impl FnMut(&str) -> bool + Send + 'static,
 ) {
@@ -254,7 +254,7 @@ pub fn read_until(
 }
 
 /// Asks again until `ready` says yes.
-pub fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
+pub(crate) fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
     let until = Instant::now() + BOUND;
     while !ready() {
         assert!(Instant::now() < until, "{what} did not come");
@@ -262,6 +262,6 @@ pub fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
     }
 }
 
-pub fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
