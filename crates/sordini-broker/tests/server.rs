@@ -97,6 +97,27 @@ async fn pipelined_requests_are_read_ahead_and_answered_in_order() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_with_thousands_of_requests_waits_and_is_not_turned_out() {
+    let broker = Server::in_memory().await.expect("start");
+    broker.create_topic("t", 1, &[]).await.expect("topic");
+    let mut client = Client::connect(&broker).await;
+    let topic = client.topic_id("t").await;
+    client.send(&long_poll(topic, 0, 60_000), 18).await;
+    for _ in 0..3000 {
+        client.send(&ApiVersionsRequest::default(), 0).await;
+    }
+    while broker.monitor().max_requests_in_flight() < 500 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let mut other = Client::connect(&broker).await;
+    other.ask(&produce(topic, 0, batch(&["v"]), -1), 13).await;
+    assert_eq!(client.receive::<FetchRequest>(18).await.error_code, 0);
+    for _ in 0..3000 {
+        assert_eq!(client.receive::<ApiVersionsRequest>(0).await.error_code, 0);
+    }
+}
+
 #[tokio::test]
 async fn records_survive_a_kill_and_a_clean_stop_on_disk() {
     let folder = tempfile::tempdir().expect("tempdir");

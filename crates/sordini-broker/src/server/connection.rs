@@ -23,6 +23,10 @@ const PERMIT_BYTES: usize = 1024;
 /// Bytes that a frame's buffer grows by: a size that was announced is not believed.
 const GROW_BY: usize = 64 * 1024;
 
+/// Requests of one connection that are read ahead at most: fewer than the broker queues, so that
+/// a client with more of them waits instead of being turned out.
+const REQUESTS_AHEAD: usize = 900;
+
 /// Room for requests that wait, of one connection or of all.
 pub(super) fn room(bytes: usize) -> Arc<Semaphore> {
     let permits = (bytes / PERMIT_BYTES).clamp(1, Semaphore::MAX_PERMITS);
@@ -133,7 +137,8 @@ async fn take_room(
     own_total: usize,
     size: usize,
 ) -> Option<Taken> {
-    let wanted = size / PERMIT_BYTES + 1;
+    // Small requests take as much as keeps their number below what the broker queues.
+    let wanted = (size / PERMIT_BYTES + 1).max(own_total / REQUESTS_AHEAD);
     let total = shared.limits.total_queued_bytes / PERMIT_BYTES;
     let of_own = u32::try_from(wanted.min(own_total)).ok()?;
     let of_all = u32::try_from(wanted.clamp(1, total.max(1))).ok()?;
