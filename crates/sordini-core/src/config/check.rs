@@ -20,6 +20,7 @@ pub(super) fn settle(config: &mut Config, given: &impl Given) -> Vec<Warning> {
     let mut warnings = Vec::new();
     settle_idempotence(config, given, &mut warnings);
     settle_delivery_timeout(config, given, &mut warnings);
+    warn_of_levels(config, given, &mut warnings);
     let mut raise = |base_name, base: Duration, max_name, max: &mut Duration| {
         if base > *max && !given.given(max_name) {
             *max = base;
@@ -81,6 +82,26 @@ fn settle_delivery_timeout(config: &mut Config, given: &impl Given, warnings: &m
         show_millis(config.request_timeout)
     );
     warnings.push(Warning::new(NAME, text));
+}
+
+/// The codecs are pure Rust and do not have every level of their C originals: see
+/// `wire::compress`.
+fn warn_of_levels(config: &Config, given: &impl Given, warnings: &mut Vec<Warning>) {
+    let name = level_name(config.compression_type);
+    if !given.given(name) {
+        return;
+    }
+    let text = match config.compression_type {
+        Codec::Lz4 => "has no effect: LZ4 has one speed here, about that of level 1".to_owned(),
+        Codec::Zstd if config.compression_zstd_level > 4 => {
+            format!("{} works as 4, the highest level here", config.compression_zstd_level)
+        }
+        Codec::Zstd if config.compression_zstd_level < -7 => {
+            format!("{} works as -7, the lowest level here", config.compression_zstd_level)
+        }
+        _ => return,
+    };
+    warnings.push(Warning::new(name, text));
 }
 
 /// Judges the values alone.

@@ -318,6 +318,23 @@ fn what_was_not_given_gives_way() {
 }
 
 #[test]
+fn a_level_that_the_codec_does_not_have_is_warned_about() {
+    for (codec, level, warned) in [
+        ("lz4", "9", true),
+        ("zstd", "5", true),
+        ("zstd", "-8", true),
+        ("zstd", "4", false),
+        ("gzip", "9", false),
+    ] {
+        let name = format!("compression.{codec}.level");
+        let (_, warnings) =
+            with(&[("compression.type", codec), (&name, level)]).expect("the level is Java's");
+        assert_eq!(!warnings.is_empty(), warned, "{name}={level}");
+    }
+    assert_eq!(with(&[("compression.type", "lz4")]).expect("no level was given").1, []);
+}
+
+#[test]
 fn a_producer_without_an_address_is_an_error() {
     let error = Config::builder().build().expect_err("no address");
     assert_eq!(error, ConfigError::Missing { name: "bootstrap.servers" });
