@@ -1,4 +1,5 @@
 //! What the fuzz targets share.
+#![forbid(unsafe_code)]
 
 use bytes::Bytes;
 use sordini_protocol::ApiKey;
