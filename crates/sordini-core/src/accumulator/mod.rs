@@ -470,3 +470,6 @@ impl Target {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
