@@ -19,3 +19,6 @@ pub mod open;
 pub mod stages;
 
 pub mod split;
+
+#[cfg(test)]
+mod tests;

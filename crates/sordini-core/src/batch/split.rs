@@ -1,5 +1,6 @@
 //! Cuts a batch that the broker found too large in two (KIP-126).
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::batch::body::Body;
@@ -15,6 +16,14 @@ use crate::wire::varint;
 /// memory error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SplitError(&'static str);
+
+impl fmt::Display for SplitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for SplitError {}
 
 struct Cut {
     base_timestamp: i64,
@@ -87,14 +96,18 @@ pub fn halve(
 ) -> Result<[Stamped; 2], (Stamped, SplitError)> {
     assert!(!batch.meta.ambiguous, "S3: a batch that may be in the log was split");
     let count = batch.meta.count();
+    if count < 2 {
+        return Err((batch, SplitError("the batch has one record")));
+    }
     let cuts = plain(batch.codec, &batch.body)
         .ok_or(SplitError("the batch does not decompress"))
         .and_then(|bytes| {
             let mut rest = &bytes[..];
             let base = batch.meta.base_timestamp;
-            let first = (count > 1).then(|| Cut::take(&mut rest, count / 2, base)).flatten();
-            let second = Cut::take(&mut rest, count - count / 2, base);
-            first.zip(second).ok_or(SplitError("the batch does not read as it was written"))
+            let mut take = |count| Cut::take(&mut rest, count, base);
+            let cuts = take(count / 2).zip(take(count - count / 2));
+            cuts.filter(|_| rest.is_empty())
+                .ok_or(SplitError("the batch does not read as it was written"))
         });
     let (first, second) = match cuts {
         Ok(cuts) => cuts,
