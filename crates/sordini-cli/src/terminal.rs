@@ -61,11 +61,10 @@ impl Progress {
     /// A bar over `total` units, or a spinner where the end is not known.
     pub(crate) fn start(total: Option<u64>) -> Self {
         let (progress, template) = match total {
-            Some(total) => (
-                ProgressBar::new(total),
-                "{bar:32} {percent:>3} %  {msg}  {elapsed} gone, {eta} left",
-            ),
-            None => (ProgressBar::new_spinner(), "{spinner} {msg}  {elapsed}"),
+            Some(total) => {
+                (ProgressBar::new(total), "{bar:20} {percent:>3} %  {eta:>3} left  {wide_msg}")
+            }
+            None => (ProgressBar::new_spinner(), "{spinner} {elapsed:>3}  {wide_msg}"),
         };
         if let Ok(style) = ProgressStyle::with_template(template) {
             progress.set_style(style);

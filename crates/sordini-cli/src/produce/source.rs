@@ -3,7 +3,7 @@
 //! A thread, since a read of a pipe can't be interrupted: who stops reading leaves it where it is.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::exit::Failure;
 use crate::input::{LineReader, Piece};
+use crate::terminal;
 
 /// Pieces that may wait to be taken: what is read while records are appended.
 const PIECES_AHEAD: usize = 2;
@@ -77,6 +78,9 @@ impl Inputs {
 
     fn add_stdin(&mut self) {
         self.size = None;
+        if io::stdin().is_terminal() {
+            terminal::note("reading lines from the terminal; Ctrl-D ends the input");
+        }
         self.inputs.push(Input { name: "stdin".into(), reader: Box::new(io::stdin()) });
     }
 

@@ -1,6 +1,7 @@
 //! The reader's promises, against a cluster that is played by hand and a clock that is a number.
 
 mod batches;
+mod driver;
 mod machine;
 mod settings;
 
