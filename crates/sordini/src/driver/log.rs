@@ -16,6 +16,7 @@ const PERIOD: Duration = Duration::from_secs(10);
 pub(super) struct Log {
     span: tracing::Span,
     windows: BTreeMap<Kind, Window>,
+    hinted: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,7 +37,7 @@ struct Window {
 impl Log {
     pub(super) fn new(client_id: &str) -> Self {
         let span = tracing::info_span!(parent: None, "producer", client_id = %plain(client_id));
-        Self { span, windows: BTreeMap::new() }
+        Self { span, windows: BTreeMap::new(), hinted: false }
     }
 
     /// May one more event of this kind be logged now? Says how many were not.
@@ -107,6 +108,25 @@ impl Log {
             Trace::Fatal(code) => error!(code = code.name(), "the producer cannot go on"),
             other => debug!(?other),
         }
+    }
+
+    /// Says once that the application awaits each send, if it looks like that: full speed, and
+    /// one record in each batch.
+    pub(super) fn batches(&mut self, before: &Metrics, now: &Metrics) {
+        const MANY: u64 = 100;
+        let batches = now.batches_written - before.batches_written;
+        let records = now.records_written - before.records_written;
+        if self.hinted || batches < MANY || records >= batches + batches / 4 {
+            return;
+        }
+        self.hinted = true;
+        let _in = self.span.enter();
+        info!(
+            batches,
+            records,
+            "batches hold one record each: where every send is awaited before the next, none has \
+             company; enqueue records and await their deliveries later"
+        );
     }
 
     /// The last handle was dropped without `close`: this is where failures are still seen.

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use sordini_core::accumulator::counters::Metrics;
 use sordini_core::config::Address;
 use sordini_core::connection::ConnId;
 use sordini_core::producer::Producer as Machine;
@@ -71,11 +72,11 @@ struct Io {
     buffer: Box<[u8]>,
 }
 
-/// Bytes a second, measured now and then.
+/// The counters, looked at now and then for how fast they move.
 #[derive(Default)]
 struct Rate {
     since: Instant,
-    bytes: u64,
+    last: Metrics,
 }
 
 impl std::fmt::Debug for Driver {
@@ -333,10 +334,14 @@ impl Driver {
     fn tick(&mut self, now: Instant) -> Option<Instant> {
         let elapsed = now.saturating_since(self.rate.since);
         if elapsed >= RATE_PERIOD {
-            let bytes = self.shared.accumulator.counters().snapshot().bytes_uncompressed;
+            let metrics = self.shared.accumulator.counters().snapshot();
+            let bytes = metrics.bytes_uncompressed - self.rate.last.bytes_uncompressed;
             let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
-            self.shared.set_rate((bytes - self.rate.bytes).saturating_mul(1000) / millis);
-            self.rate = Rate { since: now, bytes };
+            self.shared.set_rate(bytes.saturating_mul(1000) / millis);
+            if self.shared.config.batch_size > 0 {
+                self.io.log.batches(&self.rate.last, &metrics);
+            }
+            self.rate = Rate { since: now, last: metrics };
         }
         if !self.machine.is_busy() {
             return None;

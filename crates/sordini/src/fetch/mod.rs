@@ -1,7 +1,7 @@
 //! Reads a topic's partitions, and asks for topics to be made: what the command line's `tail` and
 //! `topic` need, and no more. It is no consumer: no groups, no commits, no assignment.
 //!
-//! [`machine`] is the logic, without clock and socket; [`Tail`] drives it under tokio. [`Admin`] is
+//! `machine` is the logic, without clock and socket; [`Tail`] drives it under tokio. [`Admin`] is
 //! a plain request and response client. Nothing here is part of the crate's promise of stability.
 //!
 //! Answers are hostile bytes: a frame is refused by its length before memory is given to it, counts
