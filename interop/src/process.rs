@@ -165,13 +165,13 @@ impl Running {
         drop(self.child.wait());
     }
 
-    /// SIGTERM.
+    /// A signal by its name: TERM, STOP.
     ///
     /// # Panics
     /// If there is no program `kill`.
-    pub fn terminate(&self) {
+    pub fn signal(&self, name: &str) {
         let mut kill = Command::new("kill");
-        kill.arg("-TERM").arg(self.child.id().to_string());
+        kill.arg(format!("-{name}")).arg(self.child.id().to_string());
         drop(kill.output().expect("`kill` is there"));
     }
 

@@ -103,6 +103,14 @@ impl Serve {
             .sum()
     }
 
+    /// SIGSTOP: it keeps its connections and answers nothing.
+    ///
+    /// # Panics
+    /// If it is not running.
+    pub fn pause(&self) {
+        self.running.as_ref().expect("it was started").signal("STOP");
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         self.running = None;
@@ -114,7 +122,7 @@ impl Serve {
     /// If it does not end, or not well.
     pub fn stop(&mut self) -> Finished {
         let running = self.running.take().expect("it was started");
-        running.terminate();
+        running.signal("TERM");
         let finished = running.finish(Duration::from_secs(30));
         assert!(matches!(finished.code(), Some(0 | 143)), "{finished}");
         finished
