@@ -20,7 +20,7 @@ pub(crate) struct Alarms {
 struct Inner {
     set: BTreeMap<(Instant, u64), Option<Waker>>,
     next: u64,
-    /// The driver is gone: nobody would ring.
+    /// The producer is closed, or its driver is gone: nothing is worth waiting for.
     silent: bool,
 }
 
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_driver_every_alarm_rings_at_once() {
+    fn once_silenced_every_alarm_rings_at_once() {
         let alarms = Alarms::new(Arc::new(Count::default()));
         let mut before = pin!(alarms.set(Instant::NEVER));
         alarms.silence();

@@ -176,6 +176,8 @@ impl Producer {
     pub fn close(&self, within: Duration) -> impl Future<Output = CloseReport> + Send + 'static {
         let shared = Arc::clone(&self.handle.shared);
         shared.accumulator.close();
+        // Whoever waits for memory or partitions waits in vain.
+        shared.alarms.silence();
         let deadline = shared.clock.now().mono.saturating_add(within);
         let (done, closed) = oneshot::channel();
         shared.ask(Request::Close { deadline, done: Some(done) });

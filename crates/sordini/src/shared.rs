@@ -194,3 +194,66 @@ impl Clock for SystemClock {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+
+    use sordini_core::config::Config;
+    use sordini_core::producer::{Components, Producer as Machine};
+    use sordini_core::{partitioner, time};
+
+    use super::{Bell, Shared, SystemClock};
+
+    fn shared() -> Arc<Shared> {
+        let config = Config::default();
+        let clock = Arc::new(SystemClock::start());
+        let bell = Arc::new(Bell::default());
+        let components = Components {
+            partitioner: partitioner::from_config(&config),
+            clock: clock.clone(),
+            wake: bell.clone(),
+            seed: 1,
+            return_failed: false,
+        };
+        let machine = Machine::new(config.clone(), components);
+        Shared::new(config, Arc::clone(machine.accumulator()), clock, bell)
+    }
+
+    /// The stripes that eight threads get.
+    fn stripes(shared: &Arc<Shared>) -> usize {
+        let on_a_thread = |_| {
+            let shared = Arc::clone(shared);
+            thread::spawn(move || shared.stripe())
+        };
+        let threads: Vec<_> = (0..8).map(on_a_thread).collect();
+        let mut stripes: Vec<usize> =
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).collect();
+        stripes.sort_unstable();
+        stripes.dedup();
+        stripes.len()
+    }
+
+    #[test]
+    fn threads_share_a_sticky_partition_unless_each_would_fill_its_own() {
+        let shared = shared();
+        assert_eq!(stripes(&shared), 1);
+        // Five milliseconds of 3 MB/s are less than a batch of 16 KiB.
+        shared.set_rate(3_000_000);
+        assert_eq!(stripes(&shared), 1);
+        shared.set_rate(20_000_000);
+        assert_eq!(stripes(&shared), 2);
+        shared.set_rate(u64::MAX);
+        assert_eq!(stripes(&shared), 8);
+        shared.set_rate(0);
+        assert_eq!(stripes(&shared), 1);
+    }
+
+    #[test]
+    fn what_is_never_reached_needs_no_timer() {
+        let clock = SystemClock::start();
+        assert_eq!(clock.to_tokio(time::Instant::NEVER), None);
+        assert!(clock.to_tokio(time::Instant::from_millis(5)).is_some());
+    }
+}

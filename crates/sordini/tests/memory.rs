@@ -115,6 +115,20 @@ async fn memory_comes_back_when_records_fail() {
 }
 
 #[tokio::test]
+async fn close_refuses_those_who_wait_for_memory_at_once() {
+    let broker = broker_with(1).await;
+    let producer = small(&broker).build().await.expect("the settings are right");
+    let _silent = silence(&broker);
+    fill(&producer).await;
+    let topic = producer.topic("t").expect("a legal name");
+    let mut waiting = Box::pin(topic.enqueue(vec![b'x'; 200]));
+    assert!(futures_poll_once(waiting.as_mut()).await.is_none());
+    let closing = producer.close(Duration::from_secs(3600));
+    assert_eq!(within(waiting).await.map(drop), Err(SendError::Closed));
+    drop(closing);
+}
+
+#[tokio::test]
 async fn exhausted_memory_sends_what_lingers() {
     let broker = broker_with(8).await;
     let hour = Duration::from_secs(3600);

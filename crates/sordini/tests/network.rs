@@ -120,7 +120,7 @@ async fn a_broker_that_comes_back_is_found_and_nothing_is_lost_or_doubled() {
     let producer = impatient(&broker).batch_size(200).build().await.expect("right settings");
     let topic = producer.topic("t").expect("a legal name");
     let sender = tokio::spawn(async move {
-        for value in numbers(3000) {
+        for value in numbers(1500) {
             topic.enqueue(value).await.expect("there is room").detach();
             tokio::time::sleep(Duration::from_micros(100)).await;
         }
@@ -134,7 +134,7 @@ async fn a_broker_that_comes_back_is_found_and_nothing_is_lost_or_doubled() {
     within(sender).await.expect("no panic");
     assert!(within(producer.flush()).await.is_clean());
     let broker = broker.expect("it runs");
-    assert_eq!(values(&broker, "t", 0).await, numbers(3000));
+    assert_eq!(values(&broker, "t", 0).await, numbers(1500));
     assert!(producer.metrics().connections_lost >= 2);
     drop(broker);
     std::fs::remove_dir_all(&folder).expect("the broker has let go of it");
