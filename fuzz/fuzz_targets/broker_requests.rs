@@ -9,12 +9,10 @@ use sordini_broker::{Broker, BrokerConfig, ConnectionId, Instant, Now, Output};
 
 fuzz_target!(|data: &[u8]| {
     let mut now = Now { mono: Instant(1), wall_ms: 1_700_000_000_000 };
-    let config = BrokerConfig {
-        id_seed: 1,
-        max_decompressed_bytes: 1 << 20,
-        max_partitions: 50,
-        ..BrokerConfig::default()
-    };
+    let mut config = BrokerConfig::default();
+    config.id_seed = 1;
+    config.max_decompressed_bytes = 1 << 20;
+    config.max_partitions = 50;
     let mut broker = Broker::open(config, Box::new(MemoryStorage::new()), now).expect("open");
     broker.make_topic(now, "t", 2, &[]).expect("topic");
     let connection = ConnectionId(1);
