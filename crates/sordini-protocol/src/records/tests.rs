@@ -258,16 +258,37 @@ fn hostile_lengths_in_a_record_are_errors() {
         ("2^31-1 headers", [&null[..], &null, &huge, &[0; 8]].concat()),
         ("-1 headers", [&null[..], &null, &null, &[0; 8]].concat()),
         ("null header key", [&null[..], &null, &varint(1), &null, &null].concat()),
-        ("varint of 6 bytes", [&[0x80; 5][..], &[0; 8]].concat()),
-        ("varint of 33 bits", [&[0xff, 0xff, 0xff, 0xff, 0x1f][..], &[0; 8]].concat()),
     ] {
         assert!(broken(&rest).is_err(), "{name}");
     }
-    let too_long = [&[0][..], &[0xff; 10], &[0; 8]].concat();
-    assert_eq!(
-        read(&header(1), &with_length(&too_long)),
-        Err(BatchError::MalformedVarint("a timestamp delta"))
-    );
+}
+
+#[test]
+fn varints_of_records_have_at_most_32_or_64_bits() {
+    let timestamp = |varint: &[u8]| {
+        let content = [&[0][..], varint, &[0, 1, 1, 0]].concat();
+        read(&header(1), &with_length(&content)).map(|records| records[0].1)
+    };
+    let max = [&[0xfe][..], &[0xff; 8], &[0x01]].concat();
+    assert_eq!(timestamp(&max), Err(BatchError::Overflow("a timestamp")));
+    let min = [&[0xff; 9][..], &[0x01]].concat();
+    assert_eq!(timestamp(&min), Ok(i64::MIN + 1_000));
+    let malformed = Err(BatchError::MalformedVarint("a timestamp delta"));
+    for varint in [[&[0xff; 9][..], &[0x03]].concat(), [&[0x80; 9][..], &[0x02]].concat()] {
+        assert_eq!(timestamp(&varint), malformed, "{varint:02x?} has 65 bits");
+    }
+    assert_eq!(timestamp(&[0x80; 11]), malformed);
+
+    let key = |varint: &[u8]| {
+        let content = [&[0, 0, 0][..], varint, &[0; 8]].concat();
+        read(&header(1), &with_length(&content)).unwrap_err()
+    };
+    let malformed = BatchError::MalformedVarint("a key");
+    assert_eq!(key(&[0xff, 0xff, 0xff, 0xff, 0x1f]), malformed);
+    assert_eq!(key(&[0x80, 0x80, 0x80, 0x80, 0x10]), malformed);
+    assert_eq!(key(&[0x80; 6]), malformed);
+    let longest = key(&[0xff, 0xff, 0xff, 0xff, 0x0f]);
+    assert_eq!(longest, BatchError::InvalidLength { what: "a key", length: i32::MIN.into() });
 }
 
 #[test]
