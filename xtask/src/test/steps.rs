@@ -14,6 +14,7 @@ pub(super) const STEPS: &[Step] = &[
     Step { name: "codegen", about: "the committed messages are the generated ones", run: codegen },
     Step { name: "deny", about: "licences, sources and bans of the dependencies", run: deny },
     Step { name: "unit", about: "unit, integration and documentation tests", run: unit },
+    Step { name: "fuzz", about: "the fuzz targets compile", run: fuzz },
     Step { name: "wasm", about: "the core as WebAssembly, one run under Node", run: wasm::step },
     Step { name: "golden", about: "the golden data are the Java client's", run: golden },
     Step { name: "interop", about: "real Kafka and foreign clients as judges", run: interop },
@@ -68,6 +69,12 @@ fn deny() -> Result<Outcome> {
 
 fn unit() -> Result<Outcome> {
     passed(shell::run(&mut cargo(&["test", "--workspace", "--exclude", "sordini-interop"])))
+}
+
+/// A workspace of its own; running it needs nightly, checking it does not.
+fn fuzz() -> Result<Outcome> {
+    let mut cargo = cargo(&["check", "--quiet", "--locked", "--bins"]);
+    passed(shell::run(cargo.current_dir(shell::root().join("fuzz"))))
 }
 
 fn golden() -> Result<Outcome> {
