@@ -52,6 +52,16 @@ pub enum TopicNews {
     Gone,
 }
 
+/// A broker's address as another broker tells it; `None` if it is none. It ends up in errors and
+/// logs, so nothing is taken that could pass for a line of its own.
+#[must_use]
+pub fn told_address(host: String, port: i32) -> Option<Address> {
+    let port = u16::try_from(port).ok().filter(|port| *port > 0)?;
+    let legal = |c: char| !c.is_control() && !c.is_whitespace();
+    let named = !host.is_empty() && host.len() <= 255 && host.chars().all(legal);
+    named.then(|| Address::new(host, port))
+}
+
 /// The cluster.
 #[derive(Debug, Default)]
 pub struct Cluster {
@@ -107,11 +117,13 @@ impl Cluster {
         self.topics.remove(&index);
     }
 
-    /// A partition's leader.
+    /// The node that leads a partition; `None` while none does, or while the node is no broker
+    /// that the cluster has told of.
     #[must_use]
-    pub fn leader(&self, topic: u32, partition: i32) -> Option<Leader> {
+    pub fn leader(&self, topic: u32, partition: i32) -> Option<i32> {
         let at = usize::try_from(partition).ok()?;
-        self.topics.get(&topic)?.leaders.get(at).copied()
+        let node = self.topics.get(&topic)?.leaders.get(at)?.node?;
+        self.brokers.contains_key(&node).then_some(node)
     }
 
     /// Takes in a leader that a produce response named (KIP-951). True if it is news.
@@ -138,7 +150,14 @@ impl Cluster {
             | ErrorCode::ClusterAuthorizationFailed => return Some(TopicNews::Refused(code)),
             // With partitions known, what they are led by stays: a broker may lag, and what is
             // buffered waits for its own deadline.
-            _ => return Some(TopicNews::Later(code)),
+            _ => {
+                if code == ErrorCode::UnknownTopicOrPartition && topic.id.is_zero() {
+                    // Without topic ids nothing else tells that a topic was made anew, and its
+                    // leader epochs then begin anew too.
+                    topic.leaders.iter_mut().for_each(|leader| leader.epoch = -1);
+                }
+                return Some(TopicNews::Later(code));
+            }
         }
         let id = response.topic_id;
         if !id.is_zero() && !topic.id.is_zero() && id != topic.id {
@@ -156,7 +175,8 @@ impl Cluster {
         if topic.leaders.is_empty() {
             return Some(TopicNews::Later(ErrorCode::LeaderNotAvailable));
         }
-        let whole = topic.leaders.iter().all(|leader| leader.node.is_some());
+        let known = |node: &i32| self.brokers.contains_key(node);
+        let whole = topic.leaders.iter().all(|leader| leader.node.as_ref().is_some_and(known));
         Some(TopicNews::Known { partitions: topic.leaders.len() as u32, whole })
     }
 }

@@ -6,26 +6,45 @@ use crate::acks::retry::{Rng, backoff};
 use crate::connection::ConnId;
 use crate::time::Instant;
 
-/// The state of asking.
+/// The state of asking. One round is under way at a time: a request about the topics that are not
+/// known yet, one about those that are, or both.
 #[derive(Debug, Default)]
 pub struct Refresh {
     wanted: bool,
-    in_flight: Option<ConnId>,
+    /// What is known may be out of date too.
+    leaders: bool,
+    round: Option<Round>,
     not_before: Instant,
     failures: u32,
+    /// When what is known was last confirmed.
     last: Option<Instant>,
 }
 
+#[derive(Debug)]
+struct Round {
+    conn: ConnId,
+    /// Answers that are still to come.
+    awaited: usize,
+    leaders: bool,
+    complete: bool,
+}
+
 impl Refresh {
-    /// Something is missing or out of date.
+    /// Something that was known is out of date.
     pub fn want(&mut self) {
+        self.wanted = true;
+        self.leaders = true;
+    }
+
+    /// Somebody waits for a topic that is not known.
+    pub fn want_topic(&mut self) {
         self.wanted = true;
     }
 
     /// When to ask next; `None` while an answer is awaited.
     #[must_use]
     pub fn next(&self, max_age: Duration) -> Option<Instant> {
-        if self.in_flight.is_some() {
+        if self.round.is_some() {
             return None;
         }
         let by_age = self.last.map(|last| last.saturating_add(max_age));
@@ -35,10 +54,17 @@ impl Refresh {
         }
     }
 
-    /// A request was sent.
-    pub fn sent(&mut self, conn: ConnId) {
-        self.in_flight = Some(conn);
+    /// Are the topics that are known to be asked about too?
+    #[must_use]
+    pub fn concerns_leaders(&self, now: Instant, max_age: Duration) -> bool {
+        self.leaders || self.last.is_none_or(|last| last.saturating_add(max_age) <= now)
+    }
+
+    /// So many requests were sent; `leaders`: one of them is about the topics that are known.
+    pub fn sent(&mut self, conn: ConnId, awaited: usize, leaders: bool) {
+        self.round = Some(Round { conn, awaited, leaders, complete: true });
         self.wanted = false;
+        self.leaders &= !leaders;
     }
 
     /// An answer came. `complete`: nothing that is waited for is missing from it.
@@ -49,17 +75,25 @@ impl Refresh {
         bounds: (Duration, Duration),
         rng: &mut Rng,
     ) {
-        self.in_flight = None;
-        self.last = Some(now);
-        self.failures = if complete { 0 } else { self.failures + 1 };
-        self.wanted |= !complete;
+        let Some(round) = &mut self.round else { return };
+        round.awaited -= 1;
+        round.complete &= complete;
+        if round.awaited > 0 {
+            return;
+        }
+        if round.leaders {
+            self.last = Some(now);
+        }
+        self.failures = if round.complete { 0 } else { self.failures + 1 };
+        self.wanted |= !round.complete;
+        self.round = None;
         // Even good answers keep their distance: errors by the dozen must not become as many
         // requests.
         let pause = backoff(bounds.0, bounds.1, self.failures.max(1), rng);
         self.not_before = now.saturating_add(pause);
     }
 
-    /// The connection broke: if it owed the answer, ask elsewhere.
+    /// The connection broke: if it owed an answer, ask elsewhere.
     pub fn connection_lost(
         &mut self,
         conn: ConnId,
@@ -67,9 +101,9 @@ impl Refresh {
         bounds: (Duration, Duration),
         rng: &mut Rng,
     ) {
-        if self.in_flight == Some(conn) {
-            self.in_flight = None;
+        if let Some(round) = self.round.take_if(|round| round.conn == conn) {
             self.wanted = true;
+            self.leaders |= round.leaders;
             self.failures += 1;
             self.not_before = now.saturating_add(backoff(bounds.0, bounds.1, self.failures, rng));
         }

@@ -33,7 +33,7 @@ impl Framing {
     /// # Errors
     /// If the length is no length that a broker would send; the text says what the peer seems to
     /// speak instead.
-    pub fn next(&mut self) -> Result<Option<Bytes>, String> {
+    pub fn next_frame(&mut self) -> Result<Option<Bytes>, String> {
         let Some(prefix) = self.pending.first_chunk::<4>() else { return Ok(None) };
         let max = if self.negotiated { MAX_FRAME } else { MAX_FIRST_FRAME };
         let size = frame::size(*prefix, max).map_err(|error| error.to_string())?;

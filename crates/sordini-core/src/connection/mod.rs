@@ -162,9 +162,11 @@ impl Connection {
 
     /// Sends nothing for `pause`, and gives what was asked that much longer.
     pub fn mute(&mut self, now: Instant, pause: Duration) {
-        self.muted_until = self.muted_until.max(now.saturating_add(pause));
+        let before = self.muted_until.max(now);
+        self.muted_until = before.max(now.saturating_add(pause));
+        let longer = self.muted_until.saturating_since(before);
         for pending in &mut self.pending {
-            pending.deadline = pending.deadline.saturating_add(pause);
+            pending.deadline = pending.deadline.saturating_add(longer);
         }
     }
 
@@ -204,16 +206,20 @@ impl Connection {
             through >= self.written && through <= self.queued,
             "S7: the driver reports bytes that it was not given"
         );
-        self.written = through;
+        let before = std::mem::replace(&mut self.written, through);
+        if through == before {
+            return Vec::new();
+        }
+        // A response is waited for from the last byte on, or from when the broker reads again: a
+        // slow network is not a slow broker. What waits behind other bytes waits while they go.
+        let deadline = self.muted_until.max(now).saturating_add(timeout);
+        for pending in self.pending.iter_mut().filter(|pending| pending.end > before) {
+            pending.deadline = deadline;
+        }
         let mut progress = Vec::new();
         for pending in &mut self.pending {
             if pending.start >= through {
                 break;
-            }
-            if pending.end >= through {
-                // A response is waited for from the last byte on: a slow network is not a slow
-                // broker.
-                pending.deadline = now.saturating_add(timeout);
             }
             let Asked::Produce(request, _) = pending.asked else { continue };
             if !std::mem::replace(&mut pending.begun, true) {

@@ -32,6 +32,9 @@ pub(super) struct Flush {
 impl Producer {
     pub(super) fn on_command(&mut self, command: Command) {
         match command {
+            Command::Flush { token, .. } if self.is_closed() => {
+                self.finish(token, Finished::Flushed);
+            }
             Command::Flush { token, mark } => {
                 // What the data plane reported last must be in the view first.
                 self.on_lanes_due();

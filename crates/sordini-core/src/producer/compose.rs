@@ -1,5 +1,6 @@
 //! Takes batches from their lanes and puts them into Produce requests.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::accumulator::counters::add;
@@ -22,8 +23,7 @@ impl Producer {
     /// Sends what the partitions led by `node` have, as far as its connection takes it.
     pub(super) fn pump(&mut self, node: i32) {
         loop {
-            if self.runnable.get(&node).is_none_or(|queue| queue.is_empty()) {
-                self.runnable.remove(&node);
+            if !self.has_runnable(node) {
                 return;
             }
             let Some(conn) = self.connection_to(node) else { return };
@@ -45,7 +45,7 @@ impl Producer {
         let mut entries = Vec::new();
         let mut visited = Vec::new();
         let mut size = 0;
-        let turns = self.runnable.get(&node).map_or(0, |queue| queue.len());
+        let turns = self.runnable.get(&node).map_or(0, VecDeque::len);
         for _ in 0..turns {
             let Some(key) = self.next_runnable(node) else { break };
             let Some(place) = self.prepare(key) else {
@@ -87,11 +87,12 @@ impl Producer {
     fn prepare(&mut self, key: PartitionKey) -> Option<usize> {
         self.claim(key);
         let now = self.now;
+        let due = self.is_lane_due(self.partitions.get(&key)?);
         let partition = self.partitions.get_mut(&key)?;
         if let Some(place) = partition.line.next_to_send(now) {
             return Some(place);
         }
-        if !partition.line.has_room() {
+        if !due || !partition.line.has_room() {
             return None;
         }
         let (batch, view) = partition.lane.take(true);
@@ -179,10 +180,12 @@ impl Producer {
             acks: acks.code(),
             timeout_ms: i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX),
         };
+        let topics = parts.iter().map(|part| (part.topic, (Arc::clone(&part.name), part.id)));
+        let topics = topics.collect();
         let frame = frame(preface, parts);
         let asked = Asked::Produce(request, version);
         connection.sent(asked, frame.len(), acks != Acks::None, self.now, timeout);
-        self.requests.insert(request, Request { entries });
+        self.requests.insert(request, Request { entries, topics });
         let counters = self.accumulator.counters();
         add(&counters.produce_requests, 1);
         add(&counters.bytes_sent, frame.len() as u64);

@@ -29,10 +29,17 @@ pub(super) struct Reconnect {
 impl Producer {
     /// The connection to a node, once it is ready; starts one if there is none.
     pub(super) fn connection_to(&mut self, node: i32) -> Option<ConnId> {
-        if let Some(conn) = self.nodes.get(&node) {
-            return self.connections[conn].versions().map(|_| *conn);
-        }
         let address = self.cluster.brokers().get(&node)?.clone();
+        if let Some(conn) = self.nodes.get(&node)
+            && let Some(connection) = self.connections.get_mut(conn)
+        {
+            if connection.address == address {
+                return connection.versions().map(|_| connection.id);
+            }
+            // The broker moved; whoever is there now answers what was asked, and no more.
+            connection.node = None;
+            self.nodes.remove(&node);
+        }
         let adopted = self
             .connections
             .values_mut()
@@ -53,7 +60,10 @@ impl Producer {
         if let Some(least) = ready.min_by_key(|connection| connection.in_flight()) {
             return Some(least.id);
         }
-        if self.connections.values().any(|connection| connection.versions().is_none()) {
+        // One at a time; a connection that is being made to a leader may never come up, and does
+        // not count.
+        let seeking = self.seeking.and_then(|conn| self.connections.get(&conn));
+        if seeking.is_some_and(|connection| connection.versions().is_none()) {
             return None;
         }
         let candidates = self.candidates();
@@ -63,6 +73,7 @@ impl Producer {
             let (node, address) = candidates[at].clone();
             if self.reconnect_at(&address) <= now {
                 self.next_candidate = at + 1;
+                self.seeking = Some(ConnId(self.next_conn));
                 self.connect(node, &address);
                 return None;
             }
@@ -70,7 +81,8 @@ impl Producer {
         None
     }
 
-    /// Where to look for a broker: those of the metadata, then those of the settings.
+    /// Where to look for a broker: those of the metadata, then those of the settings. Never where
+    /// there is a connection, though it is slow or muted: a second one would reorder.
     fn candidates(&self) -> Vec<(Option<i32>, Address)> {
         let known = self.cluster.brokers().iter();
         let mut all: Vec<_> = known.map(|(node, address)| (Some(*node), address.clone())).collect();
@@ -79,6 +91,7 @@ impl Producer {
                 all.push((None, address.clone()));
             }
         }
+        all.retain(|(_, address)| !self.connections.values().any(|at| at.address == *address));
         all
     }
 
@@ -100,9 +113,10 @@ impl Producer {
             return;
         }
         let failures = state.failures;
-        let doubled = self.config.socket_connection_setup_timeout * (1 << failures.min(8));
+        let first = self.config.socket_connection_setup_timeout;
+        let doubled = first.saturating_mul(1 << failures.min(8));
         let limit = self.config.socket_connection_setup_timeout_max;
-        let setup = doubled.min(limit.max(self.config.socket_connection_setup_timeout));
+        let setup = doubled.min(limit.max(first));
         let conn = ConnId(self.next_conn);
         self.next_conn += 1;
         let deadline = self.now.saturating_add(setup);
@@ -197,7 +211,8 @@ impl Producer {
     pub(super) fn on_disconnected(&mut self, conn: ConnId, cause: &Arc<str>) {
         let Some(mut connection) = self.connections.remove(&conn) else { return };
         self.forget_node(connection.node, conn);
-        let hint = connection.framing.looks_like().map(|hint| format!("{cause}; {hint}"));
+        let hint = connection.framing.looks_like().filter(|hint| !cause.contains(hint.as_str()));
+        let hint = hint.map(|hint| format!("{cause}; {hint}"));
         let cause = hint.map_or_else(|| Arc::clone(cause), Into::into);
         let name = Arc::clone(&connection.name);
         self.back_off(&name, &cause);

@@ -1,6 +1,6 @@
 //! What time brings about.
 
-use crate::connection::{Asked, ConnId, Lapse};
+use crate::connection::{Asked, ConnId, Connection, Lapse};
 use crate::error::{Cause, Fate, Obstacle};
 use crate::producer::Producer;
 use crate::producer::outcomes::Ending;
@@ -23,7 +23,6 @@ impl Producer {
         }
         self.lapse_connections();
         self.give_up_if_late();
-        self.relieve();
     }
 
     /// The next moment at which something happens without an input. What is due already has been
@@ -36,7 +35,7 @@ impl Producer {
         let max_idle = self.config.connections_max_idle;
         let connections =
             self.connections.values().map(|connection| connection.deadline(max_idle).0);
-        let muted = self.connections.values().map(|connection| connection.muted_until());
+        let muted = self.connections.values().map(Connection::muted_until);
         let discovery = (!self.topics.is_empty()).then(|| self.discovery_deadline()).flatten();
         let reconnect = self.runnable.iter().filter_map(|(node, queue)| {
             let waiting = !queue.is_empty() && !self.nodes.contains_key(node);

@@ -11,15 +11,16 @@ use sordini_protocol::messages::metadata::{
 
 use crate::accumulator::counters::add;
 use crate::accumulator::topic::Topic;
-use crate::cluster::TopicNews;
+use crate::cluster::{TopicNews, told_address};
 use crate::config::Address;
-use crate::connection::{Asked, ConnId};
+use crate::connection::{Asked, ConnId, Connection};
 use crate::error::{Cause, Obstacle, Refusal};
 use crate::idempotence::Identity;
 use crate::producer::Producer;
 use crate::producer::io::Trace;
 use crate::producer::partitions::PartitionKey;
 use crate::sequencing::line::ProducerIdentity;
+use crate::time::Instant;
 
 impl Producer {
     /// Is there an identity to stamp with?
@@ -45,52 +46,64 @@ impl Producer {
         }
     }
 
-    /// The topics to ask about, and whether the broker may create them. Topics that are not known
-    /// yet are asked for apart: only for them is creation meant, never for one that was deleted.
-    fn wanted_topics(&mut self) -> (Vec<Arc<str>>, bool) {
-        let unresolved: Vec<_> = self
-            .topics
-            .values()
-            .filter(|topic| topic.partitions() == 0 && topic.is_awaited())
-            .map(|topic| Arc::clone(topic.name()))
-            .collect();
-        if !unresolved.is_empty() {
-            return (unresolved, self.config.allow_auto_create_topics);
-        }
-        let max_idle = self.config.metadata_max_idle;
-        let used = self
-            .cluster
-            .topics()
-            .values()
-            .filter(|info| self.now.saturating_since(info.last_used) <= max_idle);
-        (used.map(|info| Arc::clone(&info.name)).collect(), false)
+    /// Is the topic not known yet, and waited for?
+    fn is_sought(&self, index: u32) -> bool {
+        let sought = |topic: &Arc<Topic>| topic.partitions() == 0 && topic.is_awaited();
+        self.topics.get(&index).is_some_and(sought)
+    }
+
+    /// Is the topic known, and in use?
+    fn is_used(&self, index: u32, last_used: Instant) -> bool {
+        let idle = self.now.saturating_since(last_used);
+        !self.is_sought(index)
+            && (idle <= self.config.metadata_max_idle || self.has_unresolved(index))
     }
 
     fn ask_metadata(&mut self, conn: ConnId) {
-        let Some(versions) = self.connections[&conn].versions() else { return };
-        let (names, create) = self.wanted_topics();
-        let topic = |name: &Arc<str>| MetadataRequestTopic {
+        let create = self.config.allow_auto_create_topics;
+        let leaders = self.refresh.concerns_leaders(self.now, self.config.metadata_max_age);
+        let topics = self.cluster.topics();
+        let named = |name: &Arc<str>| MetadataRequestTopic {
             name: Some(name.to_string()),
             ..MetadataRequestTopic::default()
         };
-        let request = MetadataRequest {
-            topics: Some(names.iter().map(topic).collect()),
-            allow_auto_topic_creation: create,
-            ..MetadataRequest::default()
-        };
-        self.refresh.sent(conn);
-        self.ask(conn, &request, versions.metadata, Asked::Metadata(versions.metadata));
+        let sought = topics.iter().filter(|(index, _)| self.is_sought(**index));
+        let mut sought: Vec<_> = sought.map(|(_, info)| named(&info.name)).collect();
+        let used = topics.iter().filter(|(index, info)| self.is_used(**index, info.last_used));
+        let used = used.filter(|_| leaders || sought.is_empty());
+        let mut used: Vec<_> = used.map(|(_, info)| named(&info.name)).collect();
+        if !create {
+            used.append(&mut sought);
+        }
+        // Topics that are not known yet are asked for apart: only for them is creation meant,
+        // never for one that was deleted.
+        let mut groups = Vec::new();
+        if !sought.is_empty() {
+            groups.push((sought, true));
+        }
+        if !used.is_empty() || groups.is_empty() {
+            groups.push((used, false));
+        }
+        self.refresh.sent(conn, groups.len(), leaders);
+        for (topics, create) in groups {
+            let request = MetadataRequest {
+                topics: Some(topics),
+                allow_auto_topic_creation: create,
+                ..MetadataRequest::default()
+            };
+            let Some(versions) = self.connections.get(&conn).and_then(Connection::versions) else {
+                return;
+            };
+            self.ask(conn, &request, versions.metadata, Asked::Metadata(versions.metadata));
+        }
     }
 
     pub(super) fn on_metadata(&mut self, response: MetadataResponse) {
         add(&self.accumulator.counters().metadata_refreshes, 1);
-        let address = |host: String, port: i32| {
-            Some(Address::new(host, u16::try_from(port).ok().filter(|port| *port > 0)?))
-        };
         let brokers: BTreeMap<i32, Address> = response
             .brokers
             .into_iter()
-            .filter_map(|broker| Some((broker.node_id, address(broker.host, broker.port)?)))
+            .filter_map(|broker| Some((broker.node_id, told_address(broker.host, broker.port)?)))
             .collect();
         self.cluster.set_brokers(brokers);
         let mut complete = response.error_code == 0;
@@ -101,8 +114,10 @@ impl Producer {
                 complete &= self.on_topic_metadata(&known, topic);
             }
         }
-        complete &=
-            !self.topics.values().any(|topic| topic.partitions() == 0 && topic.is_awaited());
+        if !complete {
+            self.refresh.want();
+        }
+        complete &= !self.topics.keys().any(|index| self.is_sought(*index));
         let bounds = self.retry_bounds();
         self.refresh.answered(complete, self.now, bounds, &mut self.rng);
         self.touch_all();
@@ -132,7 +147,7 @@ impl Producer {
                 self.add_partitions(topic);
                 for lane in topic.lanes() {
                     let leader = self.cluster.leader(topic.index(), lane.partition());
-                    lane.set_available(leader.is_some_and(|leader| leader.node.is_some()));
+                    lane.set_available(leader.is_some());
                 }
                 topic.resolve();
                 whole || !self.has_unresolved(topic.index())
@@ -152,18 +167,17 @@ impl Producer {
     }
 
     /// The topic is another now: what is queued fails, and the handle is of no more use.
-    fn on_topic_gone(&mut self, topic: &Arc<Topic>) {
+    pub(super) fn on_topic_gone(&mut self, topic: &Arc<Topic>) {
         self.trace(Trace::TopicGone { topic: Arc::clone(topic.name()) });
         topic.refuse(&Refusal::TopicGone, true);
         self.accumulator.retire(topic);
         self.on_lanes_due();
         for key in self.topic_keys(topic.index()) {
-            if let Some(partition) = self.partitions.get_mut(&key) {
-                partition.gone = true;
-            }
             self.fail_partition(key, &Cause::TopicGone);
+            self.forget_partition(key);
         }
         self.cluster.forget(topic.index());
+        self.topics.remove(&topic.index());
     }
 
     fn ask_producer_id(&mut self, conn: ConnId) {
@@ -184,6 +198,9 @@ impl Producer {
 
     pub(super) fn on_producer_id(&mut self, response: &InitProducerIdResponse) {
         self.identity_conn = None;
+        if !matches!(self.identity, Identity::Acquiring(_)) {
+            return;
+        }
         let code = ErrorCode::from_code(response.error_code);
         match code {
             ErrorCode::None if response.producer_id >= 0 && response.producer_epoch >= 0 => {

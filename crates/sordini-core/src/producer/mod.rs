@@ -79,6 +79,8 @@ pub struct Producer {
     refresh: Refresh,
     identity: Identity,
     identity_conn: Option<ConnId>,
+    /// The last connection that was made to find any broker.
+    seeking: Option<ConnId>,
     connections: BTreeMap<ConnId, Connection>,
     nodes: BTreeMap<i32, ConnId>,
     reconnects: BTreeMap<Arc<str>, Reconnect>,
@@ -113,7 +115,7 @@ impl Producer {
     pub fn new(config: Config, components: Components) -> Self {
         let Components { partitioner, clock, wake, seed, return_failed } = components;
         let mut rng = Rng::new(seed);
-        let accumulator = Accumulator::new(&config, partitioner, clock, wake, rng.next());
+        let accumulator = Accumulator::new(&config, partitioner, clock, wake, rng.bits());
         let identity = Identity::new(config.enable_idempotence);
         let next_candidate = rng.below(config.bootstrap_servers.len().max(1) as u64) as usize;
         Self {
@@ -131,6 +133,7 @@ impl Producer {
             refresh: Refresh::default(),
             identity,
             identity_conn: None,
+            seeking: None,
             connections: BTreeMap::new(),
             nodes: BTreeMap::new(),
             reconnects: BTreeMap::new(),
@@ -173,6 +176,9 @@ impl Producer {
             Input::Compressed(compressed) => self.on_compressed(compressed),
             Input::Command(command) => self.on_command(command),
         }
+        // The time of this input may lie behind a deadline that `handle_timeout` was not yet
+        // called for.
+        self.on_deadlines();
         self.drive();
     }
 
@@ -214,11 +220,20 @@ impl Producer {
             return;
         }
         self.discover();
+        self.pump_all();
+        if self.relieve() {
+            self.pump_all();
+        }
+        // What was tried may have shown what is missing: a leader, or a new producer id.
+        self.discover();
+        self.finish_commands();
+    }
+
+    fn pump_all(&mut self) {
         let nodes: Vec<i32> = self.runnable.keys().copied().collect();
         for node in nodes {
             self.pump(node);
         }
-        self.finish_commands();
     }
 
     fn trace(&mut self, trace: Trace) {

@@ -151,7 +151,7 @@ impl Producer {
 
     /// What stands in the way of a partition that got nothing sent.
     pub(super) fn obstacle(&self, key: PartitionKey) -> Obstacle {
-        let leader = self.cluster.leader(key.0, key.1).and_then(|leader| leader.node);
+        let leader = self.cluster.leader(key.0, key.1);
         let broken = |name: &Arc<str>| {
             self.reconnects
                 .get(name)

@@ -1,5 +1,6 @@
 //! Each partition: its lane, its line, and whether it has something to send.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::accumulator::lane::{Lane, View};
@@ -23,11 +24,9 @@ pub(super) struct Partition {
     pub(super) line: Line,
     /// What was in the lane when it was last looked at.
     pub(super) view: View,
-    /// It stands in the queue of this node.
+    /// It stands in the queue of this node; an entry in another node's queue is out of date.
     queued: Option<i32>,
-    timer: Option<Instant>,
-    /// The topic is no more: what fails here goes nowhere else.
-    pub(super) gone: bool,
+    pub(super) timer: Option<Instant>,
 }
 
 impl Partition {
@@ -54,7 +53,6 @@ impl Producer {
                 Event::Pressure => self.pressed = true,
             }
         }
-        self.relieve();
     }
 
     fn on_topic_wanted(&mut self, topic: &Arc<Topic>) {
@@ -64,7 +62,7 @@ impl Producer {
         }
         self.topics.insert(topic.index(), Arc::clone(topic));
         self.cluster.touch(topic.index(), topic.name(), self.now);
-        self.refresh.want();
+        self.refresh.want_topic();
     }
 
     /// A topic that was left out of refreshes while it was idle is asked for again.
@@ -88,13 +86,21 @@ impl Producer {
                 view: View::default(),
                 queued: None,
                 timer: None,
-                gone: false,
             });
         }
     }
 
+    /// Forgets a partition whose topic is no more; nothing is left in it.
+    pub(super) fn forget_partition(&mut self, key: PartitionKey) {
+        let Some(partition) = self.partitions.remove(&key) else { return };
+        assert!(partition.line.is_empty(), "S1: batches of a partition were forgotten");
+        if let Some(timer) = partition.timer {
+            self.timers.remove(&(timer, key));
+        }
+    }
+
     /// Is the lane's oldest batch to be sent now, whatever could still join it?
-    fn is_lane_due(&self, partition: &Partition) -> bool {
+    pub(super) fn is_lane_due(&self, partition: &Partition) -> bool {
         let lingered = |opened: Instant| opened.saturating_add(self.config.linger) <= self.now;
         partition.view.sealed > 0 || partition.view.open.is_some_and(lingered)
     }
@@ -112,10 +118,10 @@ impl Producer {
     /// Looks at a partition whose state changed: queues it with its leader if it can send, and
     /// sets its timer.
     pub(super) fn touch(&mut self, key: PartitionKey) {
-        let leader = self.cluster.leader(key.0, key.1).and_then(|leader| leader.node);
+        let leader = self.cluster.leader(key.0, key.1);
         let Some(partition) = self.partitions.get(&key) else { return };
         let runnable = self.is_runnable(partition);
-        let timer = self.partition_deadline(partition).filter(|at| *at > self.now);
+        let timer = self.partition_deadline(partition);
         let Some(partition) = self.partitions.get_mut(&key) else { return };
         if partition.timer != timer {
             if let Some(old) = std::mem::replace(&mut partition.timer, timer) {
@@ -125,14 +131,14 @@ impl Producer {
                 self.timers.insert((timer, key));
             }
         }
-        if !runnable || partition.queued.is_some() {
+        if !runnable {
             return;
         }
+        // The leader may have changed since it was queued.
+        let before = std::mem::replace(&mut partition.queued, leader);
         match leader {
-            Some(node) => {
-                partition.queued = Some(node);
-                self.runnable.entry(node).or_default().push_back(key);
-            }
+            Some(node) if before == leader => debug_assert!(self.runnable.contains_key(&node)),
+            Some(node) => self.runnable.entry(node).or_default().push_back(key),
             None => self.refresh.want(),
         }
     }
@@ -145,20 +151,42 @@ impl Producer {
         }
     }
 
+    /// Does `node` lead a partition that has something to send? Takes out of its queue what does
+    /// not belong there any more.
+    pub(super) fn has_runnable(&mut self, node: i32) -> bool {
+        while let Some(&key) = self.runnable.get(&node).and_then(VecDeque::front) {
+            let queued = |partition: &&Partition| partition.queued == Some(node);
+            let partition = self.partitions.get(&key).filter(queued);
+            let led = self.cluster.leader(key.0, key.1) == Some(node);
+            if led && partition.is_some_and(|partition| self.is_runnable(partition)) {
+                return true;
+            }
+            let out_of_date = partition.is_none();
+            self.dequeue(node, key);
+            if !out_of_date {
+                self.touch(key);
+            }
+        }
+        self.runnable.remove(&node);
+        false
+    }
+
+    /// Takes the first entry out of `node`'s queue, which is `key`.
+    fn dequeue(&mut self, node: i32, key: PartitionKey) {
+        self.runnable.get_mut(&node).and_then(VecDeque::pop_front);
+        if let Some(partition) = self.partitions.get_mut(&key) {
+            partition.queued.take_if(|queued| *queued == node);
+        }
+    }
+
     /// The next partition in `node`'s queue that is still led by it and has something to send.
     pub(super) fn next_runnable(&mut self, node: i32) -> Option<PartitionKey> {
-        loop {
-            let key = self.runnable.get_mut(&node)?.pop_front()?;
-            if let Some(partition) = self.partitions.get_mut(&key) {
-                partition.queued = None;
-            }
-            let leader = self.cluster.leader(key.0, key.1).and_then(|leader| leader.node);
-            let runnable = self.partitions.get(&key).is_some_and(|at| self.is_runnable(at));
-            if leader == Some(node) && runnable {
-                return Some(key);
-            }
-            self.touch(key);
+        if !self.has_runnable(node) {
+            return None;
         }
+        let key = *self.runnable.get(&node)?.front()?;
+        self.dequeue(node, key);
+        Some(key)
     }
 
     /// Puts a partition back at the front of `node`'s queue.
@@ -170,16 +198,19 @@ impl Producer {
     }
 
     /// When the partition has to be looked at again, if nothing happens before.
-    fn partition_deadline(&self, partition: &Partition) -> Option<Instant> {
+    pub(super) fn partition_deadline(&self, partition: &Partition) -> Option<Instant> {
         let line = &partition.line;
         let view = &partition.view;
-        let linger = view.open.filter(|_| view.sealed == 0 && line.has_room());
+        // A line that waits for nothing but a new epoch takes it when the lane has something.
+        let takes = line.has_room() || line.needs_identity(self.now);
+        let linger = view.open.filter(|_| view.sealed == 0 && takes);
         let oldest_on_way = line.slots().iter().find_map(Slot::meta).map(|meta| meta.opened);
         let oldest = [oldest_on_way, view.oldest].into_iter().flatten().min();
         let linger = linger.map(|opened| opened.saturating_add(self.config.linger));
         let expiry = oldest.map(|opened| opened.saturating_add(self.config.delivery_timeout));
-        let later = |at: &Instant| *at > self.now;
-        [linger, line.next_retry(), expiry].into_iter().flatten().filter(later).min()
+        // What may go since a while waits for something else; what has expired waits for nothing.
+        let waits = [linger, line.next_retry()].into_iter().flatten().filter(|at| *at > self.now);
+        waits.chain(expiry).min()
     }
 
     /// The timer of a partition fired.
@@ -189,21 +220,40 @@ impl Producer {
         }
     }
 
-    /// With memory exhausted and nothing on its way that would free any, seals the oldest open
-    /// batch before its linger is over.
-    pub(super) fn relieve(&mut self) {
-        if !self.pressed || self.on_way > 0 {
-            return;
+    /// With memory exhausted and no answer to come that would free any, seals open batches before
+    /// their linger is over: from the oldest on, until there is one that can be sent now. True if
+    /// any was sealed.
+    pub(super) fn relieve(&mut self) -> bool {
+        if !self.pressed || !self.requests.is_empty() {
+            return false;
         }
         self.pressed = self.accumulator.memory().contended();
-        let waiting = self.partitions.iter().filter(|(_, partition)| partition.has_waiting());
-        let oldest = waiting.min_by_key(|(_, partition)| partition.view.oldest);
-        let Some((&key, partition)) = oldest else { return };
-        partition.lane.seal();
-        if let Some(partition) = self.partitions.get_mut(&key) {
+        let lingering = |(key, partition): (&PartitionKey, &Partition)| {
+            partition.view.open.filter(|_| partition.view.sealed == 0).map(|opened| (opened, *key))
+        };
+        let mut lingering: Vec<_> = self.partitions.iter().filter_map(lingering).collect();
+        lingering.sort_unstable();
+        let mut any = false;
+        for (_, key) in lingering {
+            let Some(partition) = self.partitions.get_mut(&key) else { continue };
+            partition.lane.seal();
             partition.view = partition.lane.view();
+            any = true;
+            self.touch(key);
+            if self.can_go_now(key) {
+                break;
+            }
         }
-        self.touch(key);
+        any
+    }
+
+    /// Has the partition something to send, and a connection that takes it?
+    fn can_go_now(&self, key: PartitionKey) -> bool {
+        let runnable = self.partitions.get(&key).is_some_and(|at| self.is_runnable(at));
+        let node = self.cluster.leader(key.0, key.1).filter(|_| runnable);
+        let conn = node.and_then(|node| self.nodes.get(&node));
+        let connection = conn.and_then(|conn| self.connections.get(conn));
+        connection.is_some_and(|connection| connection.can_send(self.now))
     }
 
     /// A codec is done.

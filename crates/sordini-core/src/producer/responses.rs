@@ -11,13 +11,13 @@ use sordini_protocol::messages::metadata::MetadataRequest;
 use sordini_protocol::messages::produce::{
     PartitionProduceResponse, ProduceRequest, ProduceResponse,
 };
-use sordini_protocol::{DecodeError, ErrorCode, Message, Reader, Request as Api};
+use sordini_protocol::{DecodeError, ErrorCode, Message, Reader, Request as Api, Uuid};
 
 use crate::accumulator::counters::add;
 use crate::acks::verdict::{Context, Verdict};
 use crate::batch::split::halve;
-use crate::cluster::Leader;
-use crate::config::{Acks, Address};
+use crate::cluster::{Leader, told_address};
+use crate::config::Acks;
 use crate::connection::versions::{Versions, fall_back};
 use crate::connection::{Asked, ConnId, Phase, Progress};
 use crate::error::{Cause, Fate, Obstacle};
@@ -25,6 +25,7 @@ use crate::producer::Producer;
 use crate::producer::io::Trace;
 use crate::producer::outcomes::Ending;
 use crate::producer::partitions::PartitionKey;
+use crate::sequencing::line::Line;
 use crate::sequencing::slot::{RequestId, Slot, SlotKey};
 use crate::time::Instant;
 
@@ -35,6 +36,8 @@ const MAX_THROTTLE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) entries: Vec<(PartitionKey, SlotKey)>,
+    /// The topics by their numbers as they were named then: they may be gone when the answer comes.
+    pub(super) topics: BTreeMap<u32, (Arc<str>, Uuid)>,
 }
 
 /// Why an attempt came to nothing.
@@ -46,6 +49,18 @@ struct Setback {
     ambiguous: bool,
     /// Go again at once: nothing was sent, or the new leader is known.
     at_once: bool,
+}
+
+/// Does the answer to a partition's oldest batch tell that acknowledged records are no longer in
+/// its log? A gap that this producer itself left tells nothing, nor does retention.
+fn tells_of_loss(code: ErrorCode, line: &Line, log_start: i64) -> bool {
+    let still_there = |last: i64| (0..=last).contains(&log_start);
+    line.is_proven()
+        && match code {
+            ErrorCode::OutOfOrderSequenceNumber => true,
+            ErrorCode::UnknownProducerId => line.last_offset().is_some_and(still_there),
+            _ => false,
+        }
 }
 
 fn decode<R: Api>(frame: Bytes, version: i16) -> Result<R::Response, DecodeError> {
@@ -61,7 +76,7 @@ impl Producer {
         connection.framing.push(bytes);
         loop {
             let Some(connection) = self.connections.get_mut(&conn) else { return };
-            match connection.framing.next() {
+            match connection.framing.next_frame() {
                 Ok(Some(frame)) => self.on_frame(conn, frame),
                 Ok(None) => return,
                 Err(cause) => return self.kill(conn, &cause),
@@ -201,16 +216,14 @@ impl Producer {
     }
 
     fn on_produce(&mut self, request: RequestId, response: ProduceResponse) -> Result<(), String> {
-        let Some(Request { entries }) = self.requests.remove(&request) else { return Ok(()) };
+        let Some(asked) = self.requests.remove(&request) else { return Ok(()) };
         for endpoint in &response.node_endpoints {
-            let port = u16::try_from(endpoint.port).ok().filter(|port| *port > 0);
-            if let Some(port) = port {
-                let address = Address::new(endpoint.host.clone(), port);
+            if let Some(address) = told_address(endpoint.host.clone(), endpoint.port) {
                 self.cluster.set_broker(endpoint.node_id, address);
             }
         }
-        let mut answers = self.match_answers(&entries, response)?;
-        for (key, slot) in entries {
+        let mut answers = self.match_answers(&asked, response)?;
+        for (key, slot) in asked.entries {
             let Some(answer) = answers.remove(&key) else {
                 return Err(format!("a partition is missing from a Produce response: {}", key.1));
             };
@@ -219,7 +232,6 @@ impl Producer {
                 self.touch(key);
             }
         }
-        self.relieve();
         Ok(())
     }
 
@@ -230,18 +242,16 @@ impl Producer {
     /// cannot be trusted in anything, and the batches are put back before.
     fn match_answers(
         &mut self,
-        entries: &[(PartitionKey, SlotKey)],
+        Request { entries, topics }: &Request,
         response: ProduceResponse,
     ) -> Result<BTreeMap<PartitionKey, PartitionProduceResponse>, String> {
         let mut answers = BTreeMap::new();
         let mut stray = false;
         for topic in response.responses {
-            let index = entries.iter().map(|(key, _)| key.0).find(|index| {
-                let by_id =
-                    self.cluster.topic(*index).is_some_and(|info| info.id == topic.topic_id);
-                let named = self.topics.get(index).is_some_and(|it| **it.name() == *topic.name);
-                named || (topic.name.is_empty() && by_id)
-            });
+            let is_meant = |(name, id): &(Arc<str>, Uuid)| {
+                if topic.name.is_empty() { *id == topic.topic_id } else { **name == *topic.name }
+            };
+            let index = topics.iter().find(|(_, named)| is_meant(named)).map(|(index, _)| *index);
             for partition in topic.partition_responses {
                 let key = index.map(|index| (index, partition.index));
                 let known = key.filter(|key| entries.iter().any(|(known, _)| known == key));
@@ -289,7 +299,7 @@ impl Producer {
         address: &Arc<str>,
         cause: &Arc<str>,
     ) {
-        let Some(Request { entries }) = self.requests.remove(&request) else { return };
+        let Some(Request { entries, .. }) = self.requests.remove(&request) else { return };
         for (key, slot) in entries {
             if self.place_in_flight(key, slot, request).is_some() {
                 self.set_back(key, slot, Some(address), begun, cause);
@@ -310,9 +320,7 @@ impl Producer {
             base_offset: answer.base_offset,
             log_start_offset: answer.log_start_offset,
         };
-        let lost =
-            matches!(code, ErrorCode::OutOfOrderSequenceNumber | ErrorCode::UnknownProducerId)
-                && context.head;
+        let lost = context.head && tells_of_loss(code, &partition.line, answer.log_start_offset);
         match Verdict::of(code, context) {
             Verdict::Written => {
                 let time = Some(answer.log_append_time_ms).filter(|time| *time >= 0);
@@ -330,18 +338,23 @@ impl Producer {
             }
             Verdict::Split => self.split(key, place, code),
             Verdict::Renew => {
-                if lost && partition.line.is_proven() {
+                if lost {
                     self.note_data_loss(key, code);
                 }
                 self.renew(key, place, code);
             }
             Verdict::Fail { fate, fatal } => {
-                let unknown_loss = lost && fate == Fate::Unknown;
-                if unknown_loss {
+                if lost {
                     self.note_data_loss(key, code);
                 }
-                let cause =
-                    if unknown_loss { Cause::SequenceLost(code) } else { Cause::Rejected(code) };
+                let cause = match code {
+                    ErrorCode::OutOfOrderSequenceNumber | ErrorCode::UnknownProducerId
+                        if fate == Fate::Unknown =>
+                    {
+                        Cause::SequenceLost(code)
+                    }
+                    _ => Cause::Rejected(code),
+                };
                 self.fail(key, place, fate, cause);
                 if fatal {
                     self.fail_for_good(code);
@@ -370,7 +383,7 @@ impl Producer {
     ) {
         let now = self.now;
         let Some(partition) = self.partitions.get_mut(&key) else { return };
-        let slot = partition.line.acknowledge(place, now);
+        let slot = partition.line.acknowledge(place, base_offset, now);
         if let Some(ending) = Ending::of(slot) {
             self.deliver_written(ending.meta, base_offset, log_append_time, duplicate);
         }
@@ -388,7 +401,6 @@ impl Producer {
     fn retry(&mut self, key: PartitionKey, place: usize, setback: Setback) {
         let Setback { code, obstacle, ambiguous, at_once } = setback;
         let Some(partition) = self.partitions.get_mut(&key) else { return };
-        let gone = partition.gone;
         let Some(meta) = partition.line.slot_mut(place).meta_mut() else {
             // Its records have their outcome; the sequence has a gap now.
             partition.line.fail(place);
@@ -398,10 +410,6 @@ impl Producer {
         meta.obstacle = obstacle.clone();
         let attempts = meta.attempts;
         let fate = if meta.ambiguous { Fate::Unknown } else { Fate::NotWritten };
-        if gone {
-            self.fail(key, place, fate, Cause::TopicGone);
-            return;
-        }
         if attempts > self.config.retries {
             let cause = match (code, obstacle) {
                 (Some(code), _) => Cause::Rejected(code),

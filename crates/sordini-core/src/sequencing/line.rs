@@ -38,8 +38,8 @@ enum Sequence {
     /// From here.
     Claimed { identity: ProducerIdentity, next: i32, proven: bool },
     /// A batch of this identity failed for good, and left a gap: what was sent is awaited, then
-    /// the line takes a new epoch.
-    Broken { identity: ProducerIdentity, forgotten: bool },
+    /// the line takes a new epoch. `proven`: the broker is known to hold state of this id.
+    Broken { identity: ProducerIdentity, proven: bool },
 }
 
 /// One partition's line.
@@ -49,6 +49,8 @@ pub struct Line {
     sequence: Sequence,
     window: usize,
     last_acknowledged: Instant,
+    /// The largest offset that was acknowledged.
+    last_offset: Option<i64>,
     /// No new epoch is taken before: a broker that refuses every one must not be asked without
     /// pause.
     not_before: Instant,
@@ -71,6 +73,7 @@ impl Line {
             sequence,
             window,
             last_acknowledged: Instant::ZERO,
+            last_offset: None,
             not_before: Instant::ZERO,
         }
     }
@@ -220,9 +223,11 @@ impl Line {
         assert!(self.needs_identity(now), "S2: a sequence was given up without need");
         // The broker holds a new epoch of an id it knows to sequence 0 itself; an id that it does
         // not know may begin anywhere, so the first batch goes alone (S4).
-        let forgotten = matches!(self.sequence, Sequence::Broken { forgotten: true, .. });
-        let known = !forgotten && self.identity().is_some_and(|old| old.id == identity.id);
-        self.sequence = Sequence::Claimed { identity, next: 0, proven: known };
+        let proven = match self.sequence {
+            Sequence::Broken { identity: old, proven } => proven && old.id == identity.id,
+            Sequence::Unstamped | Sequence::Unclaimed | Sequence::Claimed { .. } => false,
+        };
+        self.sequence = Sequence::Claimed { identity, next: 0, proven };
         for place in 0..self.slots.len() {
             self.change(place, |slot| match slot {
                 Slot::Waiting { batch, .. } => Slot::Ready(batch.unstamp()),
@@ -237,10 +242,17 @@ impl Line {
         self.slots.insert(place, into(slot));
     }
 
-    /// Has the partition acknowledged a batch under this producer id?
+    /// Has the partition acknowledged a batch under this producer id, and does the sequence still
+    /// go on from there?
     #[must_use]
     pub fn is_proven(&self) -> bool {
         matches!(self.sequence, Sequence::Claimed { proven: true, .. })
+    }
+
+    /// The largest offset that was acknowledged here, if one was told.
+    #[must_use]
+    pub fn last_offset(&self) -> Option<i64> {
+        self.last_offset
     }
 
     /// Stamps the batch at `place` if it is not yet, and marks it in flight. Returns it for the
@@ -251,7 +263,7 @@ impl Line {
     pub fn send(&mut self, place: usize, request: RequestId, now: Instant) -> &Stamped {
         let idle = now.saturating_since(self.last_acknowledged);
         if let Sequence::Claimed { proven, .. } = &mut self.sequence
-            && self.slots.len() == 1
+            && place == 0
             && idle > FORGOTTEN_AFTER
         {
             *proven = false;
@@ -316,10 +328,14 @@ impl Line {
         &mut self.slots[place]
     }
 
-    /// Takes the batch at `place` out of the line for good: it was acknowledged.
-    pub fn acknowledge(&mut self, place: usize, now: Instant) -> Slot {
+    /// Takes the batch at `place` out of the line for good: it was acknowledged, at `offset` if
+    /// that was told.
+    pub fn acknowledge(&mut self, place: usize, offset: Option<i64>, now: Instant) -> Slot {
         self.last_acknowledged = now;
-        if let Sequence::Claimed { identity, proven, .. } = &mut self.sequence {
+        self.last_offset = self.last_offset.max(offset);
+        if let Sequence::Claimed { identity, proven, .. } | Sequence::Broken { identity, proven } =
+            &mut self.sequence
+        {
             let stamp = match &self.slots[place] {
                 Slot::InFlight { batch, .. } => Some(batch.stamp),
                 Slot::Expired { stamp, .. } => Some(*stamp),
@@ -344,8 +360,8 @@ impl Line {
 
     /// The sequence cannot go on: a new epoch is needed once what was sent is resolved.
     pub fn break_sequence(&mut self) {
-        if let Sequence::Claimed { identity, .. } = self.sequence {
-            self.sequence = Sequence::Broken { identity, forgotten: false };
+        if let Sequence::Claimed { identity, proven, .. } = self.sequence {
+            self.sequence = Sequence::Broken { identity, proven };
         }
     }
 
@@ -355,8 +371,8 @@ impl Line {
         self.retry_at(place, not_before);
         self.break_sequence();
         self.not_before = not_before;
-        if let Sequence::Broken { forgotten: known, .. } = &mut self.sequence {
-            *known |= forgotten;
+        if let Sequence::Broken { proven, .. } = &mut self.sequence {
+            *proven &= !forgotten;
         }
     }
 
@@ -390,6 +406,13 @@ impl Line {
         for (offset, half) in halves.into_iter().enumerate() {
             self.slots.insert(place + offset, half);
         }
+    }
+
+    /// Makes the sequence of an empty line go on at `next`, for tests of what is far away.
+    #[cfg(test)]
+    pub(crate) fn start_at(&mut self, identity: ProducerIdentity, next: i32) {
+        assert!(self.slots.is_empty());
+        self.sequence = Sequence::Claimed { identity, next, proven: false };
     }
 
     /// Takes all batches out, to fail them.

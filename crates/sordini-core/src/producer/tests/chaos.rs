@@ -1,0 +1,167 @@
+//! Random worlds: whatever goes wrong, what must hold holds. A seed that fails fails again.
+
+use std::time::Duration;
+
+use super::peer::Rates;
+use super::world::{World, plain};
+use crate::acks::retry::Rng;
+use crate::config::{Acks, Codec, Config};
+
+fn draw_config(rng: &mut Rng) -> Config {
+    let mut config = plain();
+    let pick = |rng: &mut Rng, of: &[u64]| of[rng.below(of.len() as u64) as usize];
+    config.linger = Duration::from_millis(pick(rng, &[0, 1, 5, 40]));
+    config.batch_size = pick(rng, &[1, 120, 300, 2000]) as usize;
+    config.max_in_flight_requests_per_connection = pick(rng, &[1, 2, 5, 5]) as u32;
+    config.max_request_size = pick(rng, &[900, 3000, 1 << 20]) as usize;
+    config.request_timeout = Duration::from_millis(pick(rng, &[300, 1000, 5000]));
+    let delivery = pick(rng, &[1500, 4000, 30_000]);
+    config.delivery_timeout =
+        (config.linger + config.request_timeout).max(Duration::from_millis(delivery));
+    config.retry_backoff = Duration::from_millis(pick(rng, &[1, 20, 100]));
+    config.buffer_memory = pick(rng, &[6000, 40_000, 1 << 20]) as usize;
+    config.compression_type =
+        [Codec::None, Codec::None, Codec::Lz4, Codec::Snappy][rng.below(4) as usize];
+    config.retries = pick(rng, &[2, i32::MAX as u64, i32::MAX as u64]) as u32;
+    config.metadata_max_age = Duration::from_millis(pick(rng, &[200, 300_000]));
+    config.socket_connection_setup_timeout = Duration::from_millis(500);
+    config.socket_connection_setup_timeout_max = Duration::from_millis(1000);
+    config
+}
+
+fn build(seed: u64, idempotent: bool) -> World {
+    let mut rng = Rng::new(seed);
+    let mut config = draw_config(&mut rng);
+    if !idempotent {
+        config.enable_idempotence = false;
+        config.acks = [Acks::None, Acks::Leader, Acks::All][rng.below(3) as usize];
+        config.retries = [0, 3, i32::MAX as u32][rng.below(3) as usize];
+    }
+    let nodes = 1 + rng.below(3) as i32;
+    let mut world = World::build(nodes, 1 + rng.below(4) as i32, config, seed);
+    let mut rate = |most: u64| if rng.below(2) == 0 { 0 } else { rng.below(most) };
+    world.model.rates = Rates {
+        codes: rate(30),
+        after_append: rate(20),
+        closes: rate(15),
+        swallows: rate(8),
+        delays: rate(30),
+        throttles: rate(10),
+        too_large: rate(12),
+        metadata: rate(30),
+    };
+    world.net.breaks = rate(40);
+    world.net.chunk = [None, None, Some(1), Some(50)][rng.below(4) as usize];
+    world.net.fragment = [None, None, Some(1), Some(30)][rng.below(4) as usize];
+    world.net.latency = Duration::from_micros([1, 500, 20_000][rng.below(3) as usize]);
+    world.net.timer_lag = Duration::from_millis([0, 0, 3, 40][rng.below(4) as usize]);
+    world.net.compress = Duration::from_millis([0, 3, 60][rng.below(3) as usize]);
+    if rng.below(8) == 0 {
+        world.model.first_epoch = i16::MAX - rng.below(3) as i16;
+    }
+    world.model.names_leaders = rng.below(2) == 0;
+    world
+}
+
+/// One thing that an operator or the weather does.
+fn trouble(world: &mut World, rng: &mut Rng) {
+    let nodes = world.model.nodes.len() as u64;
+    let node = 1 + rng.below(nodes) as i32;
+    match rng.below(8) {
+        0 | 1 => {
+            let parts = world.model.topics["t"].parts.len() as u64;
+            let at = rng.below(parts) as i32;
+            let part = world.model.part(&("t".into(), at));
+            part.leader = if rng.below(6) == 0 { -1 } else { 1 + rng.below(nodes) as i32 };
+            part.epoch += 1;
+        }
+        2 => world.kill_links(node),
+        3 => {
+            world.node(node).up = false;
+            world.kill_links(node);
+        }
+        4 => world.node(node).silent = true,
+        5 => {
+            world.node(node).up = true;
+            world.node(node).silent = false;
+        }
+        6 => world.net.stalled = true,
+        _ => world.unstall(),
+    }
+}
+
+fn heal(world: &mut World) {
+    world.model.rates = Rates::default();
+    world.net.breaks = 0;
+    world.unstall();
+    for node in 1..=world.model.nodes.len() as i32 {
+        world.node(node).up = true;
+        world.node(node).silent = false;
+    }
+    for part in &mut world.model.topics.get_mut("t").expect("made").parts {
+        if part.leader < 0 {
+            (part.leader, part.epoch) = (1, part.epoch + 1);
+        }
+    }
+}
+
+fn live(seed: u64, idempotent: bool) {
+    let mut world = build(seed, idempotent);
+    let mut rng = Rng::new(seed ^ 0xc4a05);
+    let parts = world.model.topics["t"].parts.len() as u64;
+    let topic = world.topic("t");
+    for _ in 0..15 + rng.below(40) {
+        match rng.below(10) {
+            0 => trouble(&mut world, &mut rng),
+            1 => {
+                let pause = rng.below(600);
+                world.run(pause);
+            }
+            2 => drop(world.flush()),
+            _ => {
+                for _ in 0..rng.below(6) {
+                    let at = if rng.below(4) == 0 { None } else { Some(rng.below(parts) as i32) };
+                    let len = 8 + rng.below(150) as usize;
+                    world.send_on(&topic, at, len);
+                }
+                let pause = rng.below(30);
+                world.run(pause);
+            }
+        }
+    }
+    if rng.below(5) == 0 {
+        let patience = rng.below(2000);
+        world.close(patience);
+        world.run(patience + 200);
+        world.unstall();
+        world.run(120_000);
+        return world.check();
+    }
+    heal(&mut world);
+    world.settle();
+    // P20: it works again, for every partition.
+    let ids: Vec<u64> = (0..parts).map(|at| world.send_to("t", Some(at as i32))).collect();
+    world.settle();
+    if world.producer.config().retries > 2 && world.producer.fatal().is_none() {
+        world.assert_written(&ids);
+    }
+    world.end();
+}
+
+/// Lives `count` lives, and names the seed of one that fails.
+fn lives(first: u64, count: u64, idempotent: bool) {
+    for seed in first..first + count {
+        let result = std::panic::catch_unwind(|| live(seed, idempotent));
+        assert!(result.is_ok(), "seed {seed} failed");
+    }
+}
+
+#[test]
+fn whatever_goes_wrong_an_idempotent_producer_neither_loses_nor_doubles_nor_reorders() {
+    lives(0, 1500, true);
+}
+
+#[test]
+fn whatever_goes_wrong_every_record_of_a_plain_producer_has_its_outcome() {
+    lives(1_000_000, 700, false);
+}

@@ -1,0 +1,290 @@
+//! Flush, close and abandon, in every state.
+
+use std::time::Duration;
+
+use sordini_protocol::{ApiKey, ErrorCode};
+
+use super::peer::{Answer, Reaction};
+use super::world::World;
+use crate::config::Codec;
+use crate::error::{Cause, Fate, Refusal};
+use crate::producer::io::Finished;
+
+/// Ways to be stuck: how to get there, with records accepted that are not resolved.
+fn stuck_worlds() -> Vec<(&'static str, World)> {
+    let build = |set: fn(&mut crate::config::Config), stick: fn(&mut World)| {
+        let mut world = World::with(2, 2, set);
+        world.send_to("t", Some(0));
+        world.send_to("t", Some(1));
+        world.settle();
+        stick(&mut world);
+        world.send_many(7);
+        world.run(30);
+        world
+    };
+    vec![
+        ("in flight", build(|_| {}, |world| world.node(1).silent = true)),
+        (
+            "disconnected",
+            build(
+                |_| {},
+                |world| {
+                    world.node(1).up = false;
+                    world.kill_links(1);
+                },
+            ),
+        ),
+        (
+            "no leader",
+            build(
+                |_| {},
+                |world| {
+                    let part = world.model.part(&("t".into(), 0));
+                    (part.leader, part.epoch) = (-1, part.epoch + 1);
+                },
+            ),
+        ),
+        (
+            "in backoff",
+            build(
+                |_| {},
+                |world| {
+                    world.script([Answer::code(ErrorCode::NotEnoughReplicas); 100]);
+                },
+            ),
+        ),
+        (
+            "ambiguous",
+            build(
+                |_| {},
+                |world| {
+                    world.script([Answer::after_append(ErrorCode::RequestTimedOut); 100]);
+                },
+            ),
+        ),
+        ("stalled", build(|_| {}, |world| world.net.stalled = true)),
+        (
+            "muted",
+            build(
+                |_| {},
+                |world| {
+                    world.react(ApiKey::Produce, Reaction::Throttle(50_000));
+                    world.send();
+                    world.settle();
+                },
+            ),
+        ),
+        (
+            "compressing",
+            build(
+                |config| config.compression_type = Codec::Lz4,
+                |world| {
+                    world.net.compress = Duration::from_secs(20);
+                },
+            ),
+        ),
+        (
+            "lingering",
+            build(
+                |config| {
+                    config.linger = Duration::from_secs(60);
+                    config.batch_size = 16_384;
+                    config.delivery_timeout = Duration::from_secs(120);
+                },
+                |_| {},
+            ),
+        ),
+        (
+            "without an id",
+            build(
+                |_| {},
+                |world| {
+                    world.node(1).react(ApiKey::InitProducerId, [Reaction::Ignore]);
+                    world.node(2).react(ApiKey::InitProducerId, [Reaction::Ignore]);
+                    world.script([Answer::code(ErrorCode::InvalidRecord)]);
+                    world.producer.identity = crate::idempotence::Identity::new(true);
+                    world.send();
+                    world.run(50);
+                },
+            ),
+        ),
+        (
+            "broken",
+            build(
+                |_| {},
+                |world| {
+                    world.script([
+                        Answer::code(ErrorCode::InvalidRecord),
+                        Answer::code(ErrorCode::RequestTimedOut),
+                    ]);
+                    world.script([Answer::code(ErrorCode::NotEnoughReplicas); 100]);
+                },
+            ),
+        ),
+    ]
+}
+
+#[test]
+fn a_close_ends_at_its_deadline_in_every_state() {
+    // B14
+    for (state, mut world) in stuck_worlds() {
+        let token = world.close(3000);
+        world.run(3001);
+        assert!(world.is_finished(token), "{state}");
+        for id in 0..world.records.len() as u64 {
+            if world.records[id as usize].delivery.is_some() {
+                assert!(world.is_resolved(id), "{state}");
+            }
+        }
+        world.net.stalled = false;
+        world.run(60_000);
+        world.check();
+    }
+}
+
+#[test]
+fn a_close_without_patience_ends_at_once_in_every_state() {
+    // B14
+    for (state, mut world) in stuck_worlds() {
+        let token = world.close(0);
+        assert!(world.is_finished(token), "{state}");
+        world.run(60_000);
+        world.check();
+    }
+}
+
+#[test]
+fn abandon_resolves_everything_at_once_in_every_state() {
+    for (state, mut world) in stuck_worlds() {
+        let flush = world.flush();
+        world.producer.abandon();
+        world.drain();
+        assert!(world.is_finished(flush), "{state}");
+        for id in 0..world.records.len() as u64 {
+            if world.records[id as usize].delivery.is_some() {
+                assert!(world.is_resolved(id), "{state}");
+            }
+        }
+        world.producer.abandon();
+        world.run(60_000);
+        world.check();
+    }
+}
+
+#[test]
+fn a_close_tells_what_it_gave_up_and_with_which_fate() {
+    for (state, mut world) in stuck_worlds() {
+        let written = world.metric(|it| it.records_written);
+        world.close(0);
+        let counts = world.producer.accumulator().counters().snapshot();
+        let accepted = world.records.iter().filter(|it| it.delivery.is_some()).count() as u64;
+        let told = counts.records_written + counts.records_not_written + counts.records_unknown;
+        assert_eq!(told, accepted, "{state}");
+        assert_eq!(counts.records_written, written);
+        let unsent = ["disconnected", "compressing", "lingering", "muted"];
+        if unsent.contains(&state) {
+            assert_eq!(counts.records_unknown, 0, "{state}: not a byte of them left");
+        }
+        world.run(60_000);
+        world.check();
+    }
+}
+
+#[test]
+fn a_close_delivers_what_was_accepted_and_refuses_what_comes() {
+    let mut world = World::with(1, 1, |config| {
+        config.linger = Duration::from_secs(60);
+        config.batch_size = 16_384;
+    });
+    let ids = world.send_many(5);
+    world.run_until(1000, |world| world.records.iter().all(|it| it.delivery.is_some()));
+    let token = world.close(10_000);
+    let late = world.send();
+    assert_eq!(world.records[late as usize].refused, Some(Refusal::Closed));
+    world.run_until(1000, |world| world.is_finished(token));
+    world.assert_written(&ids);
+    let again = world.close(5);
+    assert_eq!(world.finished.last(), Some(&(again, Finished::Closed)));
+    world.check();
+}
+
+#[test]
+fn a_second_close_brings_the_deadline_forward_but_not_back() {
+    // B14
+    let mut world = World::new();
+    world.send();
+    world.settle();
+    world.node(1).silent = true;
+    let id = world.send();
+    let first = world.close(20_000);
+    let later = world.close(50_000);
+    world.run(1000);
+    let sooner = world.close(1000);
+    world.run(1100);
+    assert!([first, later, sooner].iter().all(|token| world.is_finished(*token)));
+    assert_eq!(world.cause(id), Cause::Closed);
+    assert_eq!(world.fate(id), Fate::Unknown);
+    world.check();
+}
+
+#[test]
+fn a_flush_after_the_close_is_answered() {
+    // B3
+    let mut world = World::new();
+    world.send();
+    world.settle();
+    world.close(0);
+    let token = world.flush();
+    assert!(world.is_finished(token));
+    world.check();
+}
+
+#[test]
+fn a_close_of_a_producer_that_was_never_used_is_immediate() {
+    let mut world = World::new();
+    let token = world.close(1000);
+    assert!(world.is_finished(token));
+    world.check();
+}
+
+#[test]
+fn those_who_wait_for_a_topic_or_memory_are_let_go_at_close() {
+    let mut world = World::with(1, 1, |config| {
+        config.batch_size = 2048;
+        config.buffer_memory = 2048;
+        config.allow_auto_create_topics = false;
+    });
+    let topic = world.topic("t");
+    world.send();
+    world.settle();
+    world.node(1).silent = true;
+    let nowhere = world.send_to("missing", Some(0));
+    world.send_on(&topic, Some(0), 1900);
+    let hungry = world.send_on(&topic, Some(0), 1900);
+    world.run(10);
+    world.close(0);
+    world.run(10);
+    assert_eq!(world.records[nowhere as usize].refused, Some(Refusal::Closed));
+    assert_eq!(world.records[hungry as usize].refused, Some(Refusal::Closed));
+    world.check();
+}
+
+#[test]
+fn a_flush_while_records_expire_ends_with_them() {
+    // B13
+    let mut world = World::with(1, 1, |config| {
+        config.request_timeout = Duration::from_secs(5);
+        config.delivery_timeout = Duration::from_secs(6);
+    });
+    world.send();
+    world.settle();
+    world.node(1).silent = true;
+    let ids = world.send_many(12);
+    world.run(10);
+    let token = world.flush();
+    world.run_until(7000, |world| world.is_finished(token));
+    assert!(ids.iter().all(|id| world.is_resolved(*id)));
+    world.node(1).silent = false;
+    world.send();
+    world.end();
+}
