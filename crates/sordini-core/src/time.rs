@@ -67,3 +67,20 @@ pub trait Clock: Send + Sync {
     /// The time now. Must not block and must not call into the producer.
     fn now(&self) -> Now;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Duration, Instant};
+
+    #[test]
+    fn no_deadline_wraps_into_the_past() {
+        let late = Instant::from_nanos(u64::MAX - 5);
+        assert_eq!(late.saturating_add(Duration::from_nanos(5)), Instant::NEVER);
+        assert_eq!(late.saturating_add(Duration::MAX), Instant::NEVER);
+        assert_eq!(Instant::from_millis(u64::MAX), Instant::NEVER);
+        assert_eq!(Instant::ZERO.saturating_since(late), Duration::ZERO);
+        assert_eq!(late.saturating_since(Instant::ZERO).as_nanos() as u64, late.as_nanos());
+        let exact = Instant::from_millis(7).saturating_add(Duration::from_micros(3));
+        assert_eq!(exact.as_nanos(), 7_003_000);
+    }
+}

@@ -42,7 +42,7 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct Supply<'a> {
     /// A segment to open or grow a batch with.
-    pub(crate) spare: Option<Segment>,
+    pub(crate) spare: &'a mut Option<Segment>,
     /// The time, if it was read.
     pub(crate) now: Option<Now>,
     pub(crate) coarse: i64,
@@ -204,6 +204,7 @@ impl Locked<'_> {
     }
 
     /// Encodes `record` into the open batch, sealing and opening batches as needed.
+    #[inline]
     pub(crate) fn append(&mut self, record: &Record<'_>, supply: &mut Supply<'_>) -> Appended {
         if let Some(refusal) = &self.state.refusal {
             return Appended::Refused(refusal.clone());

@@ -238,29 +238,22 @@ impl Accumulator {
         provision: &mut Provision,
     ) -> Result<Option<Delivery>, NotAppended> {
         let target = self.plan(topic, intent)?;
-        let at = target.partition(topic, provision.stripe);
-        let lane = topic.lane(at).expect("a planned partition exists");
-        let mut supply = self.supply(target, provision);
-        let result = loop {
+        let stripe = provision.stripe;
+        let lane = topic.lane(target.partition(topic, stripe)).expect("a planned partition exists");
+        let mut supply = self.supply(target, &mut provision.segment);
+        loop {
             let mut locked = lane.lock();
-            let appended = locked.append(&intent.record, &mut supply);
-            let delivery = match &appended {
-                Appended::Done(placed) => receipt.then(|| locked.receipt(placed)),
-                _ => None,
+            let missed = match locked.append(&intent.record, &mut supply) {
+                Appended::Done(placed) => {
+                    let delivery = receipt.then(|| locked.receipt(&placed));
+                    self.follow_up(topic, lane, &locked.unlock(), stripe);
+                    return Ok(delivery);
+                }
+                missed => missed,
             };
-            let aftermath = locked.unlock();
-            self.follow_up(topic, lane, &aftermath, provision.stripe);
-            match appended {
-                Appended::Done(_) => break Ok(delivery),
-                Appended::Refused(refusal) => break Err(NotAppended::Refused(refusal)),
-                Appended::Needs(need) => match self.fetch(&mut supply, need) {
-                    Ok(()) => {}
-                    Err(error) => break Err(error),
-                },
-            }
-        };
-        provision.segment = supply.spare;
-        result
+            self.follow_up(topic, lane, &locked.unlock(), stripe);
+            self.make_good(&mut supply, missed)?;
+        }
     }
 
     /// Appends `intents` in order, each run of one partition under one lock, and stops at the
@@ -332,43 +325,47 @@ impl Accumulator {
         receipts: &mut Option<&mut BatchDeliveries>,
         provision: &mut Provision,
     ) -> (usize, Result<(), NotAppended>) {
-        let at = target.partition(topic, provision.stripe);
-        let lane = topic.lane(at).expect("a planned partition exists");
-        let mut supply = self.supply(target, provision);
+        let stripe = provision.stripe;
+        let lane = topic.lane(target.partition(topic, stripe)).expect("a planned partition exists");
+        let mut supply = self.supply(target, &mut provision.segment);
         let mut done = 0;
-        let result = loop {
+        loop {
             let mut locked = lane.lock();
-            let ended = loop {
+            let missed = loop {
                 let Some(intent) = intents.get(done).filter(|_| !locked.switches()) else {
                     break None;
                 };
-                let placed = match locked.append(&intent.record, &mut supply) {
-                    Appended::Done(placed) => placed,
-                    other => break Some(other),
-                };
-                if let Some(receipts) = receipts.as_mut() {
-                    receipts.push(locked.completion(), placed.index);
+                match locked.append(&intent.record, &mut supply) {
+                    Appended::Done(placed) => {
+                        if let Some(receipts) = receipts.as_mut() {
+                            receipts.push(locked.completion(), placed.index);
+                        }
+                        done += 1;
+                    }
+                    missed => break Some(missed),
                 }
-                done += 1;
             };
-            let aftermath = locked.unlock();
-            self.follow_up(topic, lane, &aftermath, provision.stripe);
-            match ended {
-                None | Some(Appended::Done(_)) => break Ok(()),
-                Some(Appended::Refused(refusal)) => break Err(NotAppended::Refused(refusal)),
-                Some(Appended::Needs(need)) => match self.fetch(&mut supply, need) {
-                    Ok(()) => {}
-                    Err(error) => break Err(error),
-                },
+            self.follow_up(topic, lane, &locked.unlock(), stripe);
+            let Some(missed) = missed else { return (done, Ok(())) };
+            if let Err(error) = self.make_good(&mut supply, missed) {
+                return (done, Err(error));
             }
-        };
-        provision.segment = supply.spare;
-        (done, result)
+        }
     }
 
-    fn supply(&self, target: Target, provision: &mut Provision) -> Supply<'_> {
+    /// After an append that was not done: fetches what it lacked, if that is to be had.
+    #[cold]
+    fn make_good(&self, supply: &mut Supply<'_>, missed: Appended) -> Result<(), NotAppended> {
+        match missed {
+            Appended::Done(_) => Ok(()),
+            Appended::Refused(refusal) => Err(NotAppended::Refused(refusal)),
+            Appended::Needs(need) => self.fetch(supply, need),
+        }
+    }
+
+    fn supply<'a>(&'a self, target: Target, spare: &'a mut Option<Segment>) -> Supply<'a> {
         Supply {
-            spare: provision.segment.take(),
+            spare,
             now: None,
             coarse: self.coarse.load(Ordering::Relaxed),
             batch_size: self.batch_size,
@@ -384,8 +381,8 @@ impl Accumulator {
             Need::Segment { least, wanted, opens } => {
                 // A spare that is too small goes back first: nobody waits for memory while
                 // holding some.
-                supply.spare = None;
-                supply.spare = self.memory.try_take(least, wanted);
+                *supply.spare = None;
+                *supply.spare = self.memory.try_take(least, wanted);
                 if supply.spare.is_none() {
                     // The oldest open batches are sealed now, whatever their linger.
                     self.ready.push(Event::Pressure);
@@ -415,15 +412,20 @@ impl Accumulator {
         }
     }
 
+    /// Could the record be sent, as far as a look can tell that costs nothing?
+    #[inline]
+    fn is_plainly_fine(&self, record: &Record<'_>) -> bool {
+        let payload = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
+        let limit = self.max_request_size.min(self.memory.limit());
+        record.headers.is_empty()
+            && payload + batch_header::LEN + 64 <= limit
+            && !self.closed.load(Ordering::Relaxed)
+    }
+
     /// Refuses what could never be sent.
     fn check(&self, record: &Record<'_>) -> Result<(), NotAppended> {
         if self.closed.load(Ordering::Relaxed) {
             return Err(NotAppended::Refused(Refusal::Closed));
-        }
-        let payload = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
-        let limit = self.max_request_size.min(self.memory.limit());
-        if record.headers.is_empty() && payload + batch_header::LEN + 64 <= limit {
-            return Ok(());
         }
         let size = record::upper_bound(record) + batch_header::LEN;
         let too_large =
@@ -438,8 +440,11 @@ impl Accumulator {
     }
 
     /// Checks the record, and asks where it is to go.
+    #[inline]
     fn plan(&self, topic: &Topic, intent: &Intent<'_>) -> Result<Target, NotAppended> {
-        self.check(&intent.record)?;
+        if !self.is_plainly_fine(&intent.record) {
+            self.check(&intent.record)?;
+        }
         let partitions = topic.partitions();
         let record = &intent.record;
         let partition = match intent.partition {

@@ -21,6 +21,7 @@ fn field_len(field: Option<&[u8]>) -> usize {
 
 /// Measures `record` as the `offset_delta`-th of its batch, `timestamp_delta` ms after its base.
 #[must_use]
+#[inline]
 pub fn measure(record: &Record<'_>, offset_delta: u32, timestamp_delta: i64) -> Measured {
     let mut body = 1
         + varint::len(timestamp_delta)
@@ -40,6 +41,9 @@ pub fn upper_bound(record: &Record<'_>) -> usize {
     // A timestamp delta takes at most 10 bytes and an offset delta 5, where `measure` takes 1 each.
     measure(record, 0, 0).total + (varint::MAX_LEN - 1) + 4 + 1
 }
+
+/// Four varints and an attribute byte take at most 41 bytes; the rest is for a key.
+const STAGE: usize = 80;
 
 fn push_field(out: &mut Vec<u8>, field: Option<&[u8]>) {
     let mut stage = [0; varint::MAX_LEN];
@@ -64,9 +68,9 @@ pub fn push(
     timestamp_delta: i64,
     measured: Measured,
 ) {
-    // Length, attributes, two deltas and the key's length: one copy of a staged prefix is
-    // cheaper than five bounds-checked pushes.
-    let mut stage = [0; 5 * varint::MAX_LEN];
+    // Length, attributes, two deltas, the lengths and a short key: one copy of a staged prefix is
+    // cheaper than many bounds-checked pushes.
+    let mut stage = [0; STAGE];
     let mut at = varint::put(&mut stage, 0, measured.body as i64);
     stage[at] = 0;
     at = varint::put(&mut stage, at + 1, timestamp_delta);
@@ -75,9 +79,14 @@ pub fn push(
         None => at = varint::put(&mut stage, at, -1),
         Some(key) => {
             at = varint::put(&mut stage, at, key.len() as i64);
-            out.extend_from_slice(&stage[..at]);
-            out.extend_from_slice(key);
-            at = 0;
+            if let Some(room) = stage[..STAGE - varint::MAX_LEN].get_mut(at..at + key.len()) {
+                room.copy_from_slice(key);
+                at += key.len();
+            } else {
+                out.extend_from_slice(&stage[..at]);
+                out.extend_from_slice(key);
+                at = 0;
+            }
         }
     }
     match record.value {

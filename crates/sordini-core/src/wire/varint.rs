@@ -9,17 +9,35 @@ const fn zigzag(value: i64) -> u64 {
 
 /// The encoded length of `value`, 1 to 10 bytes.
 #[must_use]
+#[inline]
 pub const fn len(value: i64) -> usize {
     let bits = 64 - (zigzag(value) | 1).leading_zeros() as usize;
-    bits.div_ceil(7)
+    // A seventh, rounded up, without a division: exact for 1 to 64 bits.
+    (bits * 9 + 64) / 64
 }
 
 /// Writes `value` at `at` and returns the position behind it.
 ///
 /// # Panics
-/// If `buf` ends within [`MAX_LEN`] bytes of `at`; callers stage into arrays that are large enough.
-pub fn put(buf: &mut [u8], mut at: usize, value: i64) -> usize {
-    let mut rest = zigzag(value);
+/// If `buf` ends too early; callers stage into arrays that have [`MAX_LEN`] bytes left.
+#[inline]
+pub fn put(buf: &mut [u8], at: usize, value: i64) -> usize {
+    let rest = zigzag(value);
+    // Nearly all are short: this path is what an append's cost is made of.
+    if rest < 1 << 7 {
+        buf[at] = rest as u8;
+        at + 1
+    } else if rest < 1 << 14 {
+        buf[at] = rest as u8 | 0x80;
+        buf[at + 1] = (rest >> 7) as u8;
+        at + 2
+    } else {
+        put_long(buf, at, rest)
+    }
+}
+
+#[inline(never)]
+fn put_long(buf: &mut [u8], mut at: usize, mut rest: u64) -> usize {
     while rest >= 0x80 {
         buf[at] = rest as u8 | 0x80;
         rest >>= 7;

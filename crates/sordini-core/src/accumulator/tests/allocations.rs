@@ -33,7 +33,7 @@ const PER_BATCH: u64 = 3;
 fn an_append_to_an_open_batch_allocates_nothing() {
     let (world, topic) = warm(1);
     let mut provision = Provision::default();
-    let _ = world.append(&topic, 0, b"opens the batch");
+    world.append(&topic, 0, b"opens the batch");
     let headers = [Header { name: "h", value: Some(b"1") }; 3];
     let key = Some(&b"key"[..]);
     let record = Record { key, value: Some(&[7; 40]), headers: &headers, timestamp: Some(5) };

@@ -97,9 +97,9 @@ impl World {
     }
 
     /// Appends a value to a partition; there must be room.
-    fn append(&self, topic: &Arc<Topic>, partition: i32, value: &[u8]) -> Delivery {
+    fn append(&self, topic: &Arc<Topic>, partition: i32, value: &[u8]) {
         let record = Record { value: Some(value), ..Record::default() };
-        self.append_record(topic, Some(partition), record)
+        self.append_record(topic, Some(partition), record).detach();
     }
 
     fn append_record(

@@ -90,8 +90,7 @@ fn waiters_pass_in_the_order_they_came_and_nobody_past_them() {
         assert!(waits.iter().skip(at + 1).all(|(_, count, _)| count.woken() == 0));
         let late = world.accumulator.try_append(&topic, &value(b"late"), false, &mut provision);
         assert_eq!(late.err(), Some(NotAppended::Unresolved));
-        for later in at + 1..5 {
-            let (wait, _, waker) = &mut waits[later];
+        for (wait, _, waker) in &mut waits[at + 1..] {
             assert!(poll(wait, waker).is_none());
         }
         let (wait, _, waker) = &mut waits[at];
@@ -354,7 +353,7 @@ fn keyed_records_do_not_use_up_the_sticky_share() {
     let topic = world.topic(2);
     let sticky = world.append_record(&topic, None, value(b"first").record).partition();
     for _ in 0..100 {
-        let _ = world.append(&topic, sticky, &[0; 90]);
+        world.append(&topic, sticky, &[0; 90]);
     }
     let again = world.append_record(&topic, None, value(b"second").record).partition();
     assert_eq!(again, sticky);
@@ -374,5 +373,5 @@ fn stripes_stick_apart_and_any_number_names_one() {
     assert!(first.iter().collect::<std::collections::BTreeSet<_>>().len() > STRIPES / 2);
     let again: Vec<_> = (0..STRIPES).map(|stripe| at(stripe + 5 * STRIPES)).collect();
     assert_eq!(first, again);
-    let _ = at(usize::MAX);
+    at(usize::MAX);
 }
