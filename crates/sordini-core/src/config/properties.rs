@@ -8,6 +8,7 @@
 use super::ConfigError;
 
 /// One setting, and the line on which it began.
+#[derive(Debug)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Entry {
@@ -176,7 +177,7 @@ mod tests {
     #[test]
     fn a_bad_escape_is_an_error_that_names_its_line() {
         for text in ["ok=1\n\na=\\u12", "ok=1\n\na=\\u12g4", "ok=1\n\na=\\ud83d"] {
-            let error = parse(text).err().expect("the escape is bad");
+            let error = parse(text).expect_err("the escape is bad");
             assert!(error.to_string().starts_with("line 3: "), "{error}");
         }
     }
