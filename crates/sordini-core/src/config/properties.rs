@@ -8,7 +8,6 @@
 use super::ConfigError;
 
 /// One setting, and the line on which it began.
-#[derive(Debug)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Entry {
