@@ -181,7 +181,9 @@ impl Producer {
     }
 
     fn ask_producer_id(&mut self, conn: ConnId) {
-        let Some(versions) = self.connections[&conn].versions() else { return };
+        let Some(versions) = self.connections.get(&conn).and_then(Connection::versions) else {
+            return;
+        };
         let request = InitProducerIdRequest {
             transactional_id: None,
             // Required by the protocol, without meaning here.

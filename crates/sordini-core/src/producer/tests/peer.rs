@@ -275,6 +275,12 @@ impl Model {
         &mut self.topics.get_mut(&tp.0).expect("the topic exists").parts[tp.1 as usize]
     }
 
+    /// The id of a topic that a request names one way or the other.
+    pub(super) fn id_of(&self, name: &str, id: Uuid) -> Uuid {
+        let known = self.topics.get(name).filter(|_| id.is_zero());
+        known.map_or(id, |topic| topic.id)
+    }
+
     /// Handles one frame (without its size). `None`: silence.
     pub(super) fn handle(&mut self, node: i32, frame: Bytes, at_ms: u64) -> Option<Reply> {
         if self.nodes[&node].silent {
@@ -502,7 +508,7 @@ impl Model {
             for part in &data.partition_data {
                 let bytes = part.records.clone().expect("P7: records");
                 let tp = (name.clone().unwrap_or_default(), part.index);
-                let batch = Batch::read(tp, data.topic_id, bytes);
+                let batch = Batch::read(tp, self.id_of(&data.name, data.topic_id), bytes);
                 let answer = if name.is_some() {
                     self.answer(node, &batch)
                 } else {

@@ -59,6 +59,12 @@ impl Clock for Time {
 #[derive(Debug, Default)]
 struct Flag(AtomicBool);
 
+impl std::task::Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Wake for Flag {
     fn wake(&self) {
         self.0.store(true, Ordering::Relaxed);
@@ -103,7 +109,8 @@ struct Session {
     node: i32,
     inbox: BytesMut,
     closed: bool,
-    /// Answers keep their order.
+    /// What is under way keeps its order, both ways.
+    next_arrival: Instant,
     next_answer: Instant,
     held: Vec<Held>,
 }
@@ -111,6 +118,8 @@ struct Session {
 /// How the network behaves.
 pub(super) struct Net {
     pub(super) latency: Duration,
+    /// Bytes may be under way for so much longer, and outlive their connection.
+    pub(super) jitter: Duration,
     /// At most so many bytes are taken at a time.
     pub(super) chunk: Option<usize>,
     /// Bytes arrive so many at a time.
@@ -164,6 +173,8 @@ pub(super) struct World {
     pub(super) rng: Rng,
     time: Arc<Time>,
     wake: Arc<Flag>,
+    /// Somebody who waits was woken.
+    woken: Arc<Flag>,
     queue: BTreeMap<(Instant, u64), Event>,
     next_event: u64,
     links: BTreeMap<ConnId, Link>,
@@ -218,6 +229,7 @@ impl World {
             model,
             net: Net {
                 latency: Duration::from_millis(1),
+                jitter: Duration::ZERO,
                 chunk: None,
                 fragment: None,
                 stalled: false,
@@ -234,6 +246,7 @@ impl World {
             rng: Rng::new(seed ^ 0x5eed),
             time,
             wake,
+            woken: Arc::default(),
             queue: BTreeMap::new(),
             next_event: 0,
             links: BTreeMap::new(),
@@ -360,6 +373,7 @@ impl World {
                     node: *id,
                     inbox: BytesMut::new(),
                     closed: false,
+                    next_arrival: Instant::ZERO,
                     next_answer: Instant::ZERO,
                     held: Vec::new(),
                 };
@@ -406,7 +420,8 @@ impl World {
                 let bytes = part.records.expect("P7: records");
                 let name =
                     if version >= 13 { self.name_of(topic.topic_id) } else { topic.name.clone() };
-                let batch = Batch::read((name, part.index), topic.topic_id, bytes);
+                let id = self.model.id_of(&name, topic.topic_id);
+                let batch = Batch::read((name, part.index), id, bytes);
                 for id in &batch.ids {
                     let record = &self.records[*id as usize];
                     assert_eq!(record.topic, batch.tp.0, "P1: record {id} is on a wrong topic");
@@ -460,9 +475,15 @@ impl World {
         link.written += count as u64;
         let (through, more) = (link.written, link.queued > link.written);
         let broken = link.limit.is_some_and(|limit| through >= limit);
-        let delay = self.net.latency;
         if count > 0 {
-            self.after(delay, Event::Arrive(conn, bytes.freeze()));
+            let jitter = self.net.jitter.as_nanos() as u64;
+            let jitter = if jitter == 0 { 0 } else { self.rng.below(jitter) };
+            let delay = self.net.latency + Duration::from_nanos(jitter);
+            let due = self.now().saturating_add(delay);
+            let session = self.sessions.get_mut(&conn).expect("it was made");
+            session.next_arrival = session.next_arrival.max(due);
+            let due = session.next_arrival;
+            self.at(due, Event::Arrive(conn, bytes.freeze()));
             self.feed(Input::Transmitted { conn, through });
         }
         if broken {
@@ -610,7 +631,8 @@ impl World {
             self.feed(Input::LanesDue);
             return true;
         }
-        if self.poll_waiting() {
+        if self.woken.0.swap(false, Ordering::Relaxed) {
+            while self.poll_waiting() {}
             return true;
         }
         let event = self.queue.first_key_value().map(|(key, _)| *key);
@@ -741,7 +763,8 @@ impl World {
 
     /// Polls those who wait; true if one went on.
     fn poll_waiting(&mut self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
+        let waker = Waker::from(Arc::clone(&self.woken));
+        let mut cx = Context::from_waker(&waker);
         for at in 0..self.waiting.len() {
             let (turn, segment) = match &mut self.waiting[at].wait {
                 Wait::Topic(wait) => match wait.as_mut().poll(&mut cx) {
