@@ -349,6 +349,34 @@ fn the_control_plane_hears_of_a_batch_opened_or_sealed_and_of_nothing_else() {
 }
 
 #[test]
+fn the_control_plane_hears_of_a_batch_sealed_for_a_record_that_found_no_memory() {
+    let world = World::new(|config| {
+        config.batch_size = 1000;
+        config.buffer_memory = 1024;
+    });
+    let topic = world.topic(1);
+    world.append(&topic, 0, &[0; 800]);
+    assert_eq!(world.events(), ["0"]);
+    let mut provision = Provision::default();
+    let full = world.accumulator.try_append(&topic, &value(&[0; 800]), false, &mut provision);
+    assert!(matches!(full, Err(NotAppended::NoMemory { .. })));
+    assert_eq!(world.events(), ["0", "pressure"]);
+    assert_eq!(topic.lane(0).unwrap().view().sealed, 1);
+}
+
+#[test]
+fn a_batch_opened_anywhere_brings_the_time_to_all() {
+    let world = World::new(|_| {});
+    let topic = world.topic(2);
+    world.append(&topic, 0, b"noon");
+    world.clock.set(NOON + 60_000);
+    world.append(&topic, 1, b"a minute later");
+    world.append(&topic, 0, b"a minute later");
+    let seen = read(topic.lane(0).unwrap().take(true).0.unwrap());
+    assert_eq!(seen.iter().map(|seen| seen.timestamp).collect::<Vec<_>>(), [NOON, NOON + 60_000]);
+}
+
+#[test]
 fn a_wake_is_called_once_until_the_control_plane_looks() {
     let world = World::new(|_| {});
     let topic = world.topic(3);
