@@ -146,7 +146,66 @@ fn heal(world: &mut World) {
     }
 }
 
-fn live(seed: u64, idempotent: bool) {
+/// What a life met with, to see that the lives are full.
+#[derive(Debug, Clone, Copy, Default)]
+struct Met {
+    lives: u64,
+    splits: u64,
+    bumps: u64,
+    retries: u64,
+    unknown: u64,
+    not_written: u64,
+    written: u64,
+    sent_again: u64,
+    /// Records that are in a log more than once.
+    doubled: u64,
+    /// Records in a log behind one that was accepted later.
+    overtaken: u64,
+    new_ids: u64,
+    full_windows: u64,
+}
+
+impl Met {
+    fn look(world: &World) -> Self {
+        let counts = world.producer.accumulator().counters().snapshot();
+        let monitor = &world.monitor;
+        let (doubled, overtaken) = world.disorder();
+        let ids: std::collections::BTreeSet<i64> = monitor.epochs.iter().map(|it| it.0).collect();
+        Self {
+            lives: 1,
+            splits: counts.splits,
+            bumps: counts.epoch_bumps,
+            retries: counts.retries,
+            unknown: counts.records_unknown,
+            not_written: counts.records_not_written,
+            written: counts.records_written,
+            sent_again: monitor.again as u64,
+            doubled,
+            overtaken,
+            new_ids: (ids.len() as u64).saturating_sub(1),
+            full_windows: monitor.most_in_flight.values().filter(|most| **most >= 5).count() as u64,
+        }
+    }
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            lives: self.lives + other.lives,
+            splits: self.splits + other.splits,
+            bumps: self.bumps + other.bumps,
+            retries: self.retries + other.retries,
+            unknown: self.unknown + other.unknown,
+            not_written: self.not_written + other.not_written,
+            written: self.written + other.written,
+            sent_again: self.sent_again + other.sent_again,
+            doubled: self.doubled + other.doubled,
+            overtaken: self.overtaken + other.overtaken,
+            new_ids: self.new_ids + other.new_ids,
+            full_windows: self.full_windows + other.full_windows,
+        }
+    }
+}
+
+fn live(seed: u64, idempotent: bool) -> Met {
     let mut world = build(seed, idempotent);
     let mut rng = Rng::new(seed ^ 0xc4a05);
     let parts = world.model.topics["t"].parts.len() as u64;
@@ -179,35 +238,57 @@ fn live(seed: u64, idempotent: bool) {
         world.run(patience + 200);
         world.unstall();
         world.run(120_000);
-        return world.check();
+        let met = Met::look(&world);
+        world.check();
+        return met;
     }
     heal(&mut world);
     world.settle();
     // P20: it works again, for every partition.
+    let parts = world.model.topics["t"].parts.len().min(topic.partitions() as usize);
     let ids: Vec<u64> = (0..parts).map(|at| world.send_to("t", Some(at as i32))).collect();
     world.settle();
     if world.producer.config().retries > 2 && world.producer.fatal().is_none() {
         world.assert_written(&ids);
     }
+    let met = Met::look(&world);
     world.end();
+    met
 }
 
 /// Lives `count` lives, and names the seed of one that fails.
-fn lives(first: u64, count: u64, idempotent: bool) {
-    for seed in first..first + count {
+fn lives(first: u64, count: u64, idempotent: bool) -> Met {
+    let life = |seed| {
         let result = std::panic::catch_unwind(|| live(seed, idempotent));
-        assert!(result.is_ok(), "seed {seed} failed");
-    }
+        result.unwrap_or_else(|_| panic!("seed {seed} failed"))
+    };
+    (first..first + count).map(life).fold(Met::default(), Met::add)
 }
 
 #[test]
 fn whatever_goes_wrong_an_idempotent_producer_neither_loses_nor_doubles_nor_reorders() {
-    lives(0, 700, true);
+    let met = lives(0, 700, true);
+    let full = [
+        met.splits,
+        met.bumps,
+        met.retries,
+        met.unknown,
+        met.not_written,
+        met.sent_again,
+        met.new_ids,
+        met.full_windows,
+    ];
+    assert!(full.iter().all(|count| *count > 10), "an empty life: {met:?}");
+    assert!(met.written > 10 * met.lives, "nothing was written: {met:?}");
+    assert_eq!(met.doubled + met.overtaken, 0);
 }
 
 #[test]
 fn whatever_goes_wrong_every_record_of_a_plain_producer_has_its_outcome() {
-    lives(1_000_000, 300, false);
+    let met = lives(1_000_000, 300, false);
+    assert!(met.written > 10 * met.lives, "nothing was written: {met:?}");
+    // The control: without idempotence the same weather doubles and reorders.
+    assert!(met.doubled > 20 && met.overtaken > 20, "too fair a weather: {met:?}");
 }
 
 /// Ten thousand lives from `SORDINI_SOAK_SEED` times ten thousand on.

@@ -182,6 +182,8 @@ pub(super) struct World {
     waiting: Vec<Waiting>,
     inputs_now: usize,
     next_token: u64,
+    /// Which records each flush waits for.
+    flushes: BTreeMap<Token, Vec<u64>>,
     order: BTreeMap<Tp, Vec<u64>>,
     ended: bool,
 }
@@ -254,6 +256,7 @@ impl World {
             waiting: Vec::new(),
             inputs_now: 0,
             next_token: 0,
+            flushes: BTreeMap::new(),
             order: BTreeMap::new(),
             ended: false,
         }
@@ -354,7 +357,12 @@ impl World {
                     }
                 }
             }
-            Output::Finish { token, result } => self.finished.push((token, result)),
+            Output::Finish { token, result } => {
+                for id in self.flushes.remove(&token).unwrap_or_default() {
+                    assert!(self.is_resolved(id), "B13: flushed, but record {id} is not resolved");
+                }
+                self.finished.push((token, result));
+            }
             Output::Trace(trace) => self.traces.push((self.ms(), trace)),
         }
     }
@@ -796,6 +804,9 @@ impl World {
     pub(super) fn flush(&mut self) -> Token {
         let token = Token(self.next_token);
         self.next_token += 1;
+        let accepted = (0..self.records.len() as u64)
+            .filter(|id| self.records[*id as usize].delivery.is_some());
+        self.flushes.insert(token, accepted.collect());
         let mark = self.producer.accumulator().mark();
         self.feed(Input::Command(Command::Flush { token, mark }));
         token
@@ -891,6 +902,7 @@ impl World {
         assert!(self.producer.requests.is_empty(), "requests left");
         assert_eq!(self.producer.poll_timeout(), None, "a closed machine wants nothing");
         assert!(self.links.is_empty(), "connections left");
+        assert!(self.flushes.is_empty(), "flushes without an answer");
         assert_eq!(self.producer.accumulator().memory().reserved(), 0, "P6: memory left");
         let timeout = self.producer.config().delivery_timeout;
         let slack = Duration::from_millis(1) + self.net.timer_lag;
@@ -906,6 +918,8 @@ impl World {
         if self.producer.config().enable_idempotence && !self.model.lossy {
             self.check_order();
         }
+        let lost = self.metric(|it| it.data_loss_events);
+        assert!(lost == 0 || self.model.lossy, "A17: {lost} losses were told of, and none was");
     }
 
     fn check_record(&self, id: u64, tp: &Tp, outcome: Result<Written, DeliveryError>) {
@@ -927,6 +941,21 @@ impl World {
             }
             Err(_) => {}
         }
+    }
+
+    /// How many records are in a log more than once, and behind one that was accepted later.
+    pub(super) fn disorder(&self) -> (u64, u64) {
+        let (mut doubled, mut overtaken) = (0, 0);
+        for (tp, accepted) in &self.order {
+            let Some(topic) = self.model.topics.get(&tp.0) else { continue };
+            let log = &topic.parts[tp.1 as usize].log.ids;
+            let place = |id: &u64| accepted.iter().position(|it| it == id);
+            let places: Vec<_> = log.iter().filter_map(place).collect();
+            let distinct: std::collections::BTreeSet<_> = places.iter().collect();
+            doubled += (places.len() - distinct.len()) as u64;
+            overtaken += places.windows(2).filter(|pair| pair[0] > pair[1]).count() as u64;
+        }
+        (doubled, overtaken)
     }
 
     /// P12: a partition's records stand in the order in which they were accepted.
