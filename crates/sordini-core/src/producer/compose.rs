@@ -53,12 +53,12 @@ impl Producer {
                 continue;
             };
             let len = self.part_len(key, place);
+            visited.push(key);
             if !parts.is_empty() && size + len > self.config.max_request_size {
                 self.requeue_first(node, key);
                 break;
             }
             size += len;
-            visited.push(key);
             let (part, slot) = self.part(key, place, request);
             parts.push(part);
             entries.push((key, slot));

@@ -25,8 +25,7 @@ impl Producer {
         self.give_up_if_late();
     }
 
-    /// The next moment at which something happens without an input. What is due already has been
-    /// done as far as it could be, and waits for an input.
+    /// The next moment at which something happens without an input.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         if self.is_closed() {
             return None;
@@ -42,9 +41,13 @@ impl Producer {
             let address = self.cluster.brokers().get(node).filter(|_| waiting)?;
             Some(self.reconnect_at(address))
         });
-        let all = timer.into_iter().chain(connections).chain(muted).chain(discovery);
-        let all = all.chain(reconnect).chain(self.close_deadline());
-        all.filter(|at| *at > self.now && *at != Instant::NEVER).min()
+        // What may be done since a while has been done as far as it could be, and waits for an
+        // input. A deadline that passed before some other input waits to be told.
+        let soon = Instant::from_nanos(self.now.as_nanos().saturating_add(1));
+        let deadlines = timer.into_iter().chain(connections).chain(self.close_deadline());
+        let deadlines = deadlines.map(|at| at.max(soon));
+        let waits = muted.chain(discovery).chain(reconnect).filter(|at| *at > self.now);
+        deadlines.chain(waits).filter(|at| *at != Instant::NEVER).min()
     }
 
     fn discovery_deadline(&self) -> Option<Instant> {

@@ -176,9 +176,6 @@ impl Producer {
             Input::Compressed(compressed) => self.on_compressed(compressed),
             Input::Command(command) => self.on_command(command),
         }
-        // The time of this input may lie behind a deadline that `handle_timeout` was not yet
-        // called for.
-        self.on_deadlines();
         self.drive();
     }
 
@@ -196,7 +193,8 @@ impl Producer {
     }
 
     /// When to call [`Producer::handle_timeout`], if nothing comes before; always later than the
-    /// last input.
+    /// last input. Hand in first what has arrived: after a pause of the whole process an answer
+    /// may lie in the socket that the deadline would declare missing.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.next_deadline()

@@ -45,7 +45,7 @@ impl Ending {
             Slot::Compressing(batch) => Some(Self { meta: batch.meta, bytes: None }),
             Slot::Ready(batch) => Some(batch.into()),
             Slot::Waiting { batch, .. } | Slot::InFlight { batch, .. } => Some(batch.into()),
-            Slot::Expired { .. } => None,
+            Slot::Expired { .. } | Slot::Acknowledged { .. } => None,
         }
     }
 }

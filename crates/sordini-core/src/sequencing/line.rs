@@ -99,20 +99,14 @@ impl Line {
     /// May another batch be taken from the lane? (S4)
     #[must_use]
     pub fn has_room(&self) -> bool {
-        match self.sequence {
-            Sequence::Broken { .. } => false,
-            Sequence::Unclaimed | Sequence::Claimed { proven: false, .. } => self.slots.is_empty(),
-            Sequence::Unstamped | Sequence::Claimed { .. } => {
-                self.slots.len() < self.window && !self.is_retrying()
-            }
-        }
+        !self.is_broken() && self.is_within_window(self.slots.len()) && !self.is_retrying()
     }
 
     /// Is the oldest batch one that was sent before and goes again, or is it expired? Until it is
     /// resolved nothing else is sent: what follows it could only be refused, or overtake it.
     fn is_retrying(&self) -> bool {
         match self.slots.front() {
-            None | Some(Slot::Compressing(_)) => false,
+            None | Some(Slot::Compressing(_) | Slot::Acknowledged { .. }) => false,
             Some(Slot::Ready(batch)) => batch.meta.attempts > 0,
             Some(Slot::Waiting { .. } | Slot::Expired { .. }) => true,
             Some(Slot::InFlight { batch, begun, .. }) => batch.meta.attempts > u32::from(*begun),
@@ -136,7 +130,7 @@ impl Line {
         for (place, slot) in self.slots.iter().enumerate() {
             match slot {
                 Slot::InFlight { .. } | Slot::Expired { .. } if retrying => return None,
-                Slot::InFlight { .. } | Slot::Expired { .. } => {}
+                Slot::InFlight { .. } | Slot::Expired { .. } | Slot::Acknowledged { .. } => {}
                 // What may be re-stamped waits for the new epoch; what is bound to the old one
                 // is asked for until it is answered.
                 Slot::Waiting { batch, .. } if self.is_broken() && !batch.meta.ambiguous => {}
@@ -179,11 +173,17 @@ impl Line {
         place == self.oldest_bound()
     }
 
+    /// May a batch at `place` be on its way, with those before it as they are?
     fn is_within_window(&self, place: usize) -> bool {
+        let unresolved = || {
+            let before = self.slots.iter().take(place);
+            before.filter(|slot| !matches!(slot, Slot::Acknowledged { .. })).count()
+        };
         match self.sequence {
             Sequence::Broken { .. } => false,
             Sequence::Unclaimed | Sequence::Claimed { proven: false, .. } => place == 0,
-            Sequence::Unstamped | Sequence::Claimed { .. } => place < self.window,
+            Sequence::Claimed { .. } => place < REMEMBERED && unresolved() < self.window,
+            Sequence::Unstamped => place < self.window,
         }
     }
 
@@ -228,6 +228,7 @@ impl Line {
             Sequence::Unstamped | Sequence::Unclaimed | Sequence::Claimed { .. } => false,
         };
         self.sequence = Sequence::Claimed { identity, next: 0, proven };
+        self.slots.retain(|slot| !matches!(slot, Slot::Acknowledged { .. }));
         for place in 0..self.slots.len() {
             self.change(place, |slot| match slot {
                 Slot::Waiting { batch, .. } => Slot::Ready(batch.unstamp()),
@@ -345,7 +346,19 @@ impl Line {
                 |stamp: Stamp| stamp.producer_id == identity.id && stamp.epoch == identity.epoch;
             *proven |= stamp.is_some_and(of_this);
         }
-        self.slots.remove(place).expect("S1: the batch is in the line")
+        let slot = self.slots.remove(place).expect("S1: the batch is in the line");
+        if place > 0 && matches!(self.sequence, Sequence::Claimed { .. }) {
+            self.slots.insert(place, Slot::Acknowledged { key: slot.key() });
+        }
+        self.trim();
+        slot
+    }
+
+    /// Forgets what was acknowledged, up to the oldest unresolved batch.
+    fn trim(&mut self) {
+        while let Some(Slot::Acknowledged { .. }) = self.slots.front() {
+            self.slots.pop_front();
+        }
     }
 
     /// Takes the batch at `place` out of the line for good: it failed. If it had a sequence, the
@@ -355,6 +368,7 @@ impl Line {
         if matches!(slot, Slot::InFlight { .. } | Slot::Waiting { .. } | Slot::Expired { .. }) {
             self.break_sequence();
         }
+        self.trim();
         slot
     }
 
@@ -363,6 +377,7 @@ impl Line {
         if let Sequence::Claimed { identity, proven, .. } = self.sequence {
             self.sequence = Sequence::Broken { identity, proven };
         }
+        self.trim();
     }
 
     /// The broker does not take the present stamps: the batch at `place`, which it refused, waits

@@ -51,6 +51,12 @@ pub enum Slot {
         /// Its request.
         request: RequestId,
     },
+    /// It was acknowledged while an older batch is unresolved. It is told and gone, but the broker
+    /// counts it among those that it remembers, and so does the window (S4).
+    Acknowledged {
+        /// Which it was.
+        key: SlotKey,
+    },
 }
 
 impl Meta {
@@ -66,19 +72,19 @@ impl Slot {
     #[must_use]
     pub fn key(&self) -> SlotKey {
         match self {
-            Self::Expired { key, .. } => *key,
-            other => other.meta().expect("only an expired batch has none").key(),
+            Self::Expired { key, .. } | Self::Acknowledged { key } => *key,
+            other => other.meta().expect("its records have no outcome yet").key(),
         }
     }
 
-    /// What is known of the batch; `None` once it has expired.
+    /// What is known of the batch; `None` once its records have their outcome.
     #[must_use]
     pub fn meta(&self) -> Option<&Meta> {
         match self {
             Self::Compressing(batch) => Some(&batch.meta),
             Self::Ready(batch) => Some(&batch.meta),
             Self::Waiting { batch, .. } | Self::InFlight { batch, .. } => Some(&batch.meta),
-            Self::Expired { .. } => None,
+            Self::Expired { .. } | Self::Acknowledged { .. } => None,
         }
     }
 
@@ -88,7 +94,7 @@ impl Slot {
             Self::Compressing(batch) => Some(&mut batch.meta),
             Self::Ready(batch) => Some(&mut batch.meta),
             Self::Waiting { batch, .. } | Self::InFlight { batch, .. } => Some(&mut batch.meta),
-            Self::Expired { .. } => None,
+            Self::Expired { .. } | Self::Acknowledged { .. } => None,
         }
     }
 

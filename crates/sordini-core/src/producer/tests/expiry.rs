@@ -312,6 +312,24 @@ fn deadlines_that_pass_while_other_things_happen_are_not_forgotten() {
 }
 
 #[test]
+fn after_a_pause_of_the_process_answers_that_lie_ready_are_read_before_deadlines_pass() {
+    // The client was suspended for longer than every timeout.
+    let mut world = ready();
+    world.node(1).held = true;
+    let ids = world.send_many(3);
+    world.run(50);
+    world.release(1);
+    world.pause(Duration::from_secs(60));
+    world.feed(crate::producer::io::Input::LanesDue);
+    world.settle();
+    world.assert_written(&ids);
+    assert_eq!(world.connects.len(), 1);
+    world.node(1).held = false;
+    world.late = true;
+    world.end();
+}
+
+#[test]
 fn acks_0_completes_when_the_last_byte_is_on_the_wire() {
     // B7
     let mut world = World::with(1, 1, |config| {

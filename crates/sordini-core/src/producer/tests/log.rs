@@ -5,9 +5,15 @@ use std::collections::{BTreeMap, VecDeque};
 
 use sordini_protocol::ErrorCode;
 
+use super::monitor::REMEMBERED;
 use super::peer::Batch;
-use crate::sequencing::line::{REMEMBERED, advance};
 use crate::wire::batch_header::Stamp;
+
+/// The sequence number that comes `count` records after `sequence`, as Kafka counts.
+pub(super) fn after(sequence: i32, count: u32) -> i32 {
+    assert!(sequence >= 0, "A10: sequence {sequence}");
+    ((i64::from(sequence) + i64::from(count)) % (1 << 31)) as i32
+}
 
 #[derive(Debug, Clone)]
 struct State {
@@ -44,7 +50,7 @@ impl Log {
             return Appended::At(base);
         }
         let Stamp { producer_id, epoch, base_sequence: first } = batch.stamp;
-        let last = advance(first, batch.ids.len() as u32 - 1);
+        let last = after(first, batch.ids.len() as u32 - 1);
         if let Some(refused) = self.check(producer_id, epoch, first, last) {
             return refused;
         }
@@ -78,7 +84,7 @@ impl Log {
             return Some(Appended::Again(*base));
         }
         let end = state.batches.back().map_or(-1, |(_, last, _)| *last);
-        if end < 0 || advance(end, 1) == first { None } else { out_of_order }
+        if end < 0 || after(end, 1) == first { None } else { out_of_order }
     }
 
     /// Forgets every producer, as `producer.id.expiration.ms` and DeleteRecords do.

@@ -5,10 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+use super::log::after;
 use super::peer::{Batch, Tp};
 use crate::connection::ConnId;
-use crate::sequencing::line::{REMEMBERED, advance};
 use crate::wire::batch_header::Stamp;
+
+/// A broker remembers so many batches of a producer and partition.
+pub(super) const REMEMBERED: usize = 5;
 
 /// A partition of a topic id, under one producer id and epoch.
 type Stream = (Tp, i64, i16);
@@ -25,8 +28,8 @@ struct Sent {
 #[derive(Default)]
 pub(super) struct Monitor {
     streams: BTreeMap<Stream, Sent>,
-    /// Base sequence and ids of what was first sent, by partition, in order.
-    order: BTreeMap<Tp, Vec<Vec<u64>>>,
+    /// What was sent, by partition, in order: the ids, and the producer id and epoch.
+    order: BTreeMap<Tp, Vec<(Vec<u64>, i64, i16)>>,
     in_flight: BTreeMap<(ConnId, i32), Vec<Tp>>,
     acked: BTreeSet<(Tp, i64)>,
     /// Where the machine was made to start its sequences.
@@ -75,11 +78,18 @@ impl Monitor {
         }
         let order = self.order.entry(tp.clone()).or_default();
         // Children take their parent's place.
-        order.retain(|ids| !ids.iter().any(|id| batch.ids.contains(id)));
-        let earlier = order.iter().filter(|ids| ids[0] < batch.ids[0]);
-        let unsettled = earlier.filter(|ids| ids.iter().any(|id| !settled(*id))).count();
-        assert!(unsettled < REMEMBERED, "S4: {tp:?}: a sixth batch beyond the oldest unresolved");
-        order.push(batch.ids.clone());
+        order.retain(|(ids, ..)| !ids.iter().any(|id| batch.ids.contains(id)));
+        // The broker must still remember the oldest whose fate is open, whatever became of those
+        // behind it.
+        let Stamp { producer_id, epoch, .. } = batch.stamp;
+        let earlier = order
+            .iter()
+            .filter(|(ids, id, at)| ids[0] < batch.ids[0] && (*id, *at) == (producer_id, epoch));
+        let open = |ids: &[u64]| ids.iter().any(|id| !settled(*id));
+        let since = earlier.skip_while(|(ids, ..)| !open(ids)).count();
+        assert!(since < REMEMBERED, "S4: {tp:?}: a sixth batch from the oldest unresolved on");
+        order.push((batch.ids.clone(), producer_id, epoch));
+        order.sort_by_key(|(ids, ..)| ids[0]);
     }
 
     fn check_sequence(&mut self, batch: &Batch, too_large: &BTreeSet<(Tp, Stamp)>) {
@@ -99,7 +109,7 @@ impl Monitor {
             assert!(refused && count < *known, "S3: sent again, but not the same bytes: {batch:?}");
             sent.split.push((base, *known));
         } else if base == sent.next {
-            sent.next = advance(base, count);
+            sent.next = after(base, count);
             self.first += 1;
         } else {
             let covered = |(first, known): &(i32, u32)| {

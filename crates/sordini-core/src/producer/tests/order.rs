@@ -282,3 +282,31 @@ fn retries_back_off() {
     }
     world.end();
 }
+
+#[test]
+fn what_follows_an_open_batch_stays_within_the_brokers_memory_over_all_connections() {
+    // S4: the old leader appended the first and never answers; the new one acknowledges those
+    // behind it. A sixth would push the first out of what the brokers remember, and its retry
+    // would be refused though it is in the log.
+    let mut world = World::with(2, 2, |config| config.request_timeout = Duration::from_secs(5));
+    world.send();
+    // There is a connection to the second broker too.
+    world.send_to("t", Some(1));
+    world.settle();
+    world.react(ApiKey::Produce, Reaction::Swallow);
+    let first = world.send();
+    world.run(10);
+    let part = world.model.part(&tp());
+    (part.leader, part.epoch) = (2, part.epoch + 1);
+    world.producer.refresh.want();
+    world.run(200);
+    let later = world.send_many(12);
+    world.run(2000);
+    assert!(world.is_resolved(later[3]) && !world.is_resolved(later[4]));
+    assert!(!world.is_resolved(first));
+    world.settle();
+    world.assert_written(&[first]);
+    world.assert_written(&later);
+    assert_eq!(world.monitor.epochs.len(), 1);
+    world.end();
+}

@@ -349,3 +349,52 @@ fn a_claim_without_need_is_a_defect() {
     let mut story = Story::proven();
     story.line.claim(identity(1), story.now);
 }
+
+#[test]
+fn what_is_acknowledged_behind_an_open_batch_counts_in_the_window() {
+    // S4: the broker remembers five; a sixth would push the first out, whose answer may be lost.
+    let mut story = Story::proven();
+    for _ in 0..5 {
+        story.push(1);
+    }
+    story.send_all();
+    for place in (1..5).rev() {
+        story.line.acknowledge(place, Some(place as i64), story.now);
+    }
+    assert!(!story.line.has_room());
+    assert!(!story.line.is_empty());
+    story.line.acknowledge(0, Some(1), story.now);
+    assert!(story.line.is_empty() && story.line.has_room());
+}
+
+#[test]
+fn what_is_acknowledged_does_not_narrow_a_smaller_window() {
+    let mut story = Story::proven();
+    story.line.window = 2;
+    story.push(1);
+    story.push(1);
+    story.send_all();
+    assert!(!story.line.has_room());
+    story.line.acknowledge(1, Some(2), story.now);
+    assert!(story.line.has_room());
+    story.push(1);
+    assert_eq!(story.send_all(), [(0, 12)]);
+}
+
+#[test]
+fn an_ambiguous_batch_behind_one_that_waits_for_the_new_epoch_is_still_asked_for() {
+    // A8: its answer is what the new epoch waits for.
+    let mut story = Story::proven();
+    story.push(1);
+    story.push(1);
+    story.send_all();
+    story.refuse(1, true);
+    story.line.renew(0, story.now, false);
+    story.wait();
+    assert!(!story.line.needs_identity(story.now));
+    assert_eq!(story.send_all(), [(0, 11)]);
+    assert!(story.line.is_head(1));
+    story.line.fail(1);
+    story.line.claim(identity(1), story.now);
+    assert_eq!(story.send_all(), [(1, 0)]);
+}
