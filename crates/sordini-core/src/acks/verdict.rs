@@ -45,7 +45,7 @@ pub struct Context {
     pub replicated: bool,
     /// The batch carries a producer id and a sequence.
     pub idempotent: bool,
-    /// It is the oldest unresolved batch of its partition.
+    /// It was the oldest unresolved batch of its partition when it was sent.
     pub head: bool,
     /// An earlier attempt's outcome is unknown.
     pub ambiguous: bool,

@@ -315,7 +315,7 @@ impl Producer {
         let context = Context {
             replicated: self.config.acks == Acks::All,
             idempotent: self.config.enable_idempotence,
-            head: partition.line.is_head(place),
+            head: partition.line.has_led(place),
             ambiguous: meta.is_some_and(|meta| meta.ambiguous),
             base_offset: answer.base_offset,
             log_start_offset: answer.log_start_offset,

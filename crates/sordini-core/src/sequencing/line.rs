@@ -166,11 +166,13 @@ impl Line {
         self.slots.iter().position(Slot::is_bound).unwrap_or(0)
     }
 
-    /// Is the batch at `place` the head of the line, by whose answer the broker's state can be
-    /// judged?
+    /// Was the batch at `place`, which is in flight, the head of the line when its request left?
+    /// Only by the answer to such a one can the broker's state be judged: what was sent behind
+    /// another may have been refused for that one's sake, though that one is resolved by now.
     #[must_use]
-    pub fn is_head(&self, place: usize) -> bool {
-        place == self.oldest_bound()
+    pub fn has_led(&self, place: usize) -> bool {
+        let slot = self.slots.get(place);
+        matches!(slot, Some(Slot::InFlight { led: true, .. } | Slot::Expired { led: true, .. }))
     }
 
     /// May a batch at `place` be on its way, with those before it as they are?
@@ -269,6 +271,7 @@ impl Line {
         {
             *proven = false;
         }
+        let led = place == self.oldest_bound();
         let batch = match self.slots.remove(place) {
             Some(Slot::Waiting { batch, .. }) => batch,
             Some(Slot::Ready(batch)) => {
@@ -277,7 +280,7 @@ impl Line {
             }
             _ => panic!("S1: only a ready or waiting batch is sent"),
         };
-        self.slots.insert(place, Slot::InFlight { batch, request, begun: false });
+        self.slots.insert(place, Slot::InFlight { batch, request, begun: false, led });
         match &self.slots[place] {
             Slot::InFlight { batch, .. } => batch,
             _ => unreachable!("just stored"),
@@ -307,7 +310,7 @@ impl Line {
     /// A byte of the batch's request was written: its fate is now the network's.
     pub fn begin(&mut self, key: SlotKey, request: RequestId) {
         let Some(place) = self.place(key) else { return };
-        if let Slot::InFlight { batch, request: current, begun } = &mut self.slots[place]
+        if let Slot::InFlight { batch, request: current, begun, .. } = &mut self.slots[place]
             && *current == request
             && !*begun
         {
@@ -403,10 +406,10 @@ impl Line {
     /// place in the sequence until its request is answered.
     pub fn expire_in_flight(&mut self, place: usize) -> Stamped {
         let key = self.slots[place].key();
-        let Some(Slot::InFlight { batch, request, .. }) = self.slots.remove(place) else {
+        let Some(Slot::InFlight { batch, request, led, .. }) = self.slots.remove(place) else {
             panic!("S1: only a batch in flight expires there")
         };
-        self.slots.insert(place, Slot::Expired { key, stamp: batch.stamp, request });
+        self.slots.insert(place, Slot::Expired { key, stamp: batch.stamp, request, led });
         batch
     }
 

@@ -40,6 +40,8 @@ pub enum Slot {
         request: RequestId,
         /// A byte of the request was written.
         begun: bool,
+        /// It was the head of the line when the request left.
+        led: bool,
     },
     /// Its records have their outcome, but its request has no answer yet: until that is known, so
     /// is not whether the sequence goes on behind it.
@@ -50,6 +52,8 @@ pub enum Slot {
         stamp: Stamp,
         /// Its request.
         request: RequestId,
+        /// It was the head of the line when the request left.
+        led: bool,
     },
     /// It was acknowledged while an older batch is unresolved. It is told and gone, but the broker
     /// counts it among those that it remembers, and so does the window (S4).

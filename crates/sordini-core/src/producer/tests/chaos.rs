@@ -248,7 +248,7 @@ fn live(seed: u64, idempotent: bool) -> Met {
     let parts = world.model.topics["t"].parts.len().min(topic.partitions() as usize);
     let ids: Vec<u64> = (0..parts).map(|at| world.send_to("t", Some(at as i32))).collect();
     world.settle();
-    if world.producer.config().retries > 2 && world.producer.fatal().is_none() {
+    if world.producer.config().retries > 3 && world.producer.fatal().is_none() {
         world.assert_written(&ids);
     }
     let met = Met::look(&world);

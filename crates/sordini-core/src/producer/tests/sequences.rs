@@ -375,6 +375,28 @@ fn an_ambiguous_batch_whose_log_lost_its_end_fails_as_unknown() {
     world.end();
 }
 
+#[test]
+fn a_refusal_that_comes_after_the_head_it_was_for_is_resolved_says_nothing() {
+    // A2, A17: the second was refused because the first was; meanwhile another leader took the
+    // first.
+    let mut world = World::with(2, 1, |_| {});
+    world.send();
+    world.settle();
+    world.node(1).react(ApiKey::Produce, [Reaction::Pass, Reaction::Delay(2000)]);
+    let hint = Some((2, 6));
+    world.script([Answer { hint, ..Answer::code(ErrorCode::NotEnoughReplicas) }]);
+    let part = world.model.part(&("t".into(), 0));
+    (part.leader, part.epoch) = (1, 6);
+    let ids = world.send_many(2);
+    world.run(2);
+    world.model.part(&("t".into(), 0)).leader = 2;
+    world.settle();
+    world.assert_written(&ids);
+    assert_eq!(world.metric(|it| it.epoch_bumps), 0);
+    assert_eq!(data_loss(&world), 0);
+    world.end();
+}
+
 fn wide(codec: Codec) -> World {
     let mut world = World::with(1, 1, |config| {
         config.batch_size = 16_384;

@@ -179,12 +179,13 @@ fn a_batch_that_was_refused_behind_the_head_waits_for_it() {
     story.push(1);
     story.push(1);
     story.send_all();
-    assert!(story.line.is_head(0) && !story.line.is_head(1));
+    assert!(story.line.has_led(0) && !story.line.has_led(1));
     story.refuse(1, false);
     story.wait();
     assert_eq!(story.send(), None);
     story.line.acknowledge(0, Some(1), story.now);
     assert_eq!(story.send_all(), [(0, 11)]);
+    assert!(story.line.has_led(0), "now it tells");
 }
 
 #[test]
@@ -200,13 +201,13 @@ fn a_failure_ends_the_epoch_once_what_is_bound_to_it_is_resolved() {
     story.line.fail(0);
     assert!(story.line.is_broken() && !story.line.has_room());
     // Now the ambiguous one is first, the refused one behind it, the last in flight.
-    assert!(story.line.is_head(0));
     assert!(!story.line.needs_identity(story.now));
     story.wait();
     assert_eq!(story.send_all(), [(0, 11)], "under its old stamp");
+    assert!(story.line.has_led(0));
     story.line.acknowledge(0, Some(1), story.now);
     assert!(!story.line.needs_identity(story.now), "the last is in flight");
-    assert!(story.line.is_head(1), "by whose answer the broker is judged");
+    assert!(!story.line.has_led(1), "its answer says nothing of the broker's state");
     assert_eq!(story.send(), None);
     story.line.renew(1, story.now.saturating_add(SOON), false);
     assert_eq!(story.line.next_retry(), Some(story.now.saturating_add(SOON)));
@@ -393,7 +394,7 @@ fn an_ambiguous_batch_behind_one_that_waits_for_the_new_epoch_is_still_asked_for
     story.wait();
     assert!(!story.line.needs_identity(story.now));
     assert_eq!(story.send_all(), [(0, 11)]);
-    assert!(story.line.is_head(1));
+    assert!(story.line.has_led(1));
     story.line.fail(1);
     story.line.claim(identity(1), story.now);
     assert_eq!(story.send_all(), [(1, 0)]);
