@@ -19,6 +19,12 @@ struct Run {
 
 const RUNS: &[Run] = &[
     Run {
+        name: "core-worlds",
+        about: "ten thousand random worlds for the control plane",
+        times: 20,
+        once: core_worlds,
+    },
+    Run {
         name: "killed-leader",
         about: "three nodes of real Kafka, the leader killed at random times",
         times: 20,
@@ -59,6 +65,15 @@ pub(crate) fn run(args: &[String]) -> Result {
         }
     }
     list()
+}
+
+/// The core's own soak test: its worlds begin at the seed times their number.
+fn core_worlds(seed: u32) -> Result {
+    let mut cargo = shell::cargo();
+    cargo.args(["test", "--release", "--package", "sordini-core", "--lib", "--"]);
+    cargo.args(["--ignored", "--nocapture", "chaos"]);
+    cargo.env("SORDINI_SOAK_SEED", seed.to_string());
+    shell::run(&mut cargo)
 }
 
 /// One test of the interop crate, at full size and with a seed for its random times.
