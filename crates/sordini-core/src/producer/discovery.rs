@@ -217,6 +217,9 @@ impl Producer {
             | ErrorCode::UnsupportedVersion
             | ErrorCode::InvalidRequest => self.fail_for_good(code),
             code => {
+                // A success that names no id is none.
+                let code =
+                    if code == ErrorCode::None { ErrorCode::UnknownServerError } else { code };
                 let bounds = self.retry_bounds();
                 self.identity.failed(Some(code), self.now, bounds, &mut self.rng);
             }

@@ -288,3 +288,38 @@ fn a_flush_while_records_expire_ends_with_them() {
     world.send();
     world.end();
 }
+
+#[test]
+fn what_failed_is_handed_back_once_and_goes_on_being_charged_until_it_is_taken() {
+    // S6: refused, expired in its lane, in backoff, in flight; and the children of a split.
+    for codec in [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+        let mut world = World::returning(1, 2, |config| {
+            config.compression_type = codec;
+            config.batch_size = 400;
+            config.linger = Duration::from_millis(5);
+            config.request_timeout = Duration::from_secs(5);
+            config.delivery_timeout = Duration::from_secs(6);
+        });
+        let topic = world.topic("t");
+        world.send();
+        world.send_to("t", Some(1));
+        world.settle();
+        world.script([
+            Answer::code(ErrorCode::MessageTooLarge),
+            Answer::code(ErrorCode::InvalidRecord),
+        ]);
+        let first: Vec<u64> = (0..4).map(|_| world.send_on(&topic, Some(0), 60)).collect();
+        world.settle();
+        assert_eq!(world.take_returned(), first[..2]);
+        world.node(1).silent = true;
+        let lost: Vec<u64> = (0..60).map(|_| world.send_on(&topic, Some(1), 60)).collect();
+        world.settle();
+        world.run(10_000);
+        assert!(world.producer.accumulator().memory().reserved() > 0);
+        assert_eq!(world.take_returned(), lost);
+        assert_eq!(world.producer.accumulator().memory().reserved(), 0);
+        world.node(1).silent = false;
+        world.send();
+        world.end();
+    }
+}

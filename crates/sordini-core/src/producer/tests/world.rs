@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use sordini_protocol::messages::produce::ProduceRequest;
+use sordini_protocol::records::{BatchHeader, RecordIter};
 use sordini_protocol::{ApiKey, Message, Uuid, frame};
 
 use super::monitor::Monitor;
@@ -20,9 +21,10 @@ use crate::accumulator::ready::Wake;
 use crate::accumulator::topic::{Topic, TopicWait, Turn};
 use crate::accumulator::{Intent, NotAppended, Provision};
 use crate::acks::retry::Rng;
-use crate::batch::completion::{Delivery, Written};
+use crate::batch::completion::{Delivery, Outcome, Written};
+use crate::batch::sealed::Returned;
 use crate::batch::stages::Compressed;
-use crate::config::{Address, Config};
+use crate::config::{Address, Codec, Config};
 use crate::connection::ConnId;
 use crate::connection::produce::Frame;
 use crate::error::{Cause, DeliveryError, Fate, Refusal};
@@ -33,6 +35,7 @@ use crate::producer::{Components, Producer};
 use crate::record::Record;
 use crate::sequencing::slot::Slot;
 use crate::time::{Clock, Instant, Now, Timestamp};
+use crate::wire::batch_header;
 
 /// A wall clock's distance from the monotonic one, in milliseconds.
 const EPOCH: i64 = 1_700_000_000_000;
@@ -167,6 +170,7 @@ pub(super) struct World {
     pub(super) monitor: Monitor,
     pub(super) records: Vec<Sent>,
     pub(super) traces: Vec<(u64, Trace)>,
+    pub(super) returned: Vec<Returned>,
     pub(super) finished: Vec<(Token, Finished)>,
     /// Connections asked for: when, and where to.
     pub(super) connects: Vec<(u64, String)>,
@@ -201,6 +205,18 @@ pub(super) fn plain() -> Config {
     }
 }
 
+/// The header of some batch, to read records behind.
+fn read_header() -> BatchHeader {
+    let contents = batch_header::Contents {
+        codec: Codec::None,
+        count: 1,
+        base_timestamp: 0,
+        max_timestamp: 0,
+    };
+    let bytes = batch_header::encode(contents, batch_header::Stamp::NONE, 0, []);
+    BatchHeader::parse(&bytes).expect("a header")
+}
+
 impl World {
     /// One broker, the topic "t" with one partition, and batches of one record.
     pub(super) fn new() -> Self {
@@ -213,7 +229,18 @@ impl World {
         Self::build(nodes, partitions, config, 1)
     }
 
+    /// As `with`, with failed records handed back.
+    pub(super) fn returning(nodes: i32, partitions: i32, set: impl FnOnce(&mut Config)) -> Self {
+        let mut config = plain();
+        set(&mut config);
+        Self::make(nodes, partitions, config, 1, true)
+    }
+
     pub(super) fn build(nodes: i32, partitions: i32, config: Config, seed: u64) -> Self {
+        Self::make(nodes, partitions, config, seed, false)
+    }
+
+    fn make(nodes: i32, partitions: i32, config: Config, seed: u64, return_failed: bool) -> Self {
         config.check().expect("a sound configuration");
         let time = Arc::new(Time::default());
         time.0.store(1_000_000_000, Ordering::Relaxed);
@@ -223,7 +250,7 @@ impl World {
             clock: Arc::clone(&time) as Arc<dyn Clock>,
             wake: Arc::clone(&wake) as Arc<dyn Wake>,
             seed,
-            return_failed: false,
+            return_failed,
         };
         let mut model = Model::new(nodes, seed);
         if partitions > 0 {
@@ -246,6 +273,7 @@ impl World {
             monitor: Monitor::default(),
             records: Vec::new(),
             traces: Vec::new(),
+            returned: Vec::new(),
             finished: Vec::new(),
             connects: Vec::new(),
             rng: Rng::new(seed ^ 0x5eed),
@@ -357,7 +385,10 @@ impl World {
                 self.after(delay, Event::Compressed(job.run()));
             }
             Output::Deliver(delivered) => {
-                drop(delivered.resolve());
+                let failed = matches!(delivered.outcome, Outcome::Failed(_));
+                let returned = delivered.resolve();
+                assert!(failed || returned.is_none(), "what was written is not handed back");
+                self.returned.extend(returned);
                 let now = self.now();
                 for record in self.records.iter_mut().filter(|it| it.resolved_at.is_none()) {
                     if record.delivery.as_ref().is_some_and(|it| it.outcome().is_some()) {
@@ -854,6 +885,25 @@ impl World {
         self.records[id as usize].resolved_at.is_some()
     }
 
+    /// The ids of the records that were handed back, in that order. They are let go.
+    pub(super) fn take_returned(&mut self) -> Vec<u64> {
+        let mut ids = Vec::new();
+        for returned in self.returned.drain(..) {
+            let (bytes, base_timestamp) = returned.records().expect("they decompress");
+            let header = BatchHeader {
+                base_timestamp,
+                records_count: returned.count() as i32,
+                last_offset_delta: returned.count() as i32 - 1,
+                ..read_header()
+            };
+            for record in RecordIter::new(&header, &bytes) {
+                let value = record.expect("a record").value.expect("a value");
+                ids.push(u64::from_be_bytes(*value.first_chunk().expect("an id")));
+            }
+        }
+        ids
+    }
+
     pub(super) fn fate(&self, id: u64) -> Fate {
         self.outcome(id).expect_err("it failed").fate
     }
@@ -915,6 +965,7 @@ impl World {
     /// As `end`, for a machine that was closed or abandoned.
     pub(super) fn check(mut self) {
         self.ended = true;
+        self.returned.clear();
         assert!(self.producer.is_closed());
         assert_eq!(self.producer.on_way, 0, "S1: batches left on the way");
         assert!(self.producer.requests.is_empty(), "requests left");
