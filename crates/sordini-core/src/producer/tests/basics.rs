@@ -184,10 +184,11 @@ fn memory_held_by_a_dead_broker_does_not_keep_the_batches_of_others_open() {
     world.run_until(5000, |world| world.is_finished(token));
     // Partition 1 is led by the second broker, which goes away with a batch on its way.
     world.node(2).up = false;
-    world.kill_links(2);
+    world.node(2).react(ApiKey::Produce, [Reaction::CloseBefore]);
     world.send_on(&topic, Some(1), 1900);
     world.flush();
     world.run(500);
+    assert_eq!(world.producer.on_way, 1);
     let lingers = world.send_to("t", Some(0));
     let waits = world.send_on(&topic, Some(0), 900);
     let waits = world.send_on(&topic, Some(0), 900).max(waits);

@@ -167,9 +167,9 @@ fn a_slow_network_is_not_a_dead_broker() {
     }
     world.settle();
     let topic = world.topic("t");
-    // A chunk every 100 ms: four requests take far longer than request.timeout.ms.
+    // 4 KB every 100 ms: four requests take far longer than request.timeout.ms.
     world.net.stalled = true;
-    world.net.chunk = Some(4000);
+    world.net.chunk = Some(20);
     for at in 0..4 {
         world.send_on(&topic, Some(at), 50_000);
         world.run(5);

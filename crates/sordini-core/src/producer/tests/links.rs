@@ -294,7 +294,7 @@ fn what_is_written_while_the_broker_is_silent_is_not_late() {
     world.send_to("t", Some(1));
     world.settle();
     world.node(1).held = true;
-    world.node(1).react(ApiKey::Produce, [Reaction::Throttle(9000), Reaction::Pass]);
+    world.node(1).react(ApiKey::Produce, [Reaction::Throttle(9000)]);
     let first = world.send_to("t", Some(0));
     world.run(5);
     world.net.stalled = true;
@@ -415,11 +415,12 @@ fn a_host_that_is_no_host_is_not_connected_to() {
         }
     }));
     let good = world.send_to("t", Some(0));
+    let waits = world.send_to("t", Some(1));
     world.run(1000);
+    assert!(!world.is_resolved(waits));
     assert!(world.connects.iter().all(|(_, to)| !to.contains('\n')));
     world.assert_written(&[good]);
     world.node(1).view = None;
-    world.send_to("t", Some(1));
     world.end();
 }
 

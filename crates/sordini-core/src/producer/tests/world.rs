@@ -338,6 +338,13 @@ impl World {
         assert!(self.inputs_now < INPUTS_AT_ONCE, "P8: a busy loop at {} ms", self.ms());
         self.producer.handle_timeout(now);
         self.drain();
+        let soon = now.mono.saturating_add(Duration::from_nanos(1));
+        let next = self.producer.poll_timeout();
+        assert!(
+            next.is_none_or(|at| at > soon),
+            "P8: what is due was left due at {} ms",
+            self.ms()
+        );
     }
 
     pub(super) fn drain(&mut self) {
