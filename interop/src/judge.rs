@@ -85,7 +85,8 @@ impl Dump {
     /// Why the file is not sound; `None` if it is.
     #[must_use]
     pub fn unsound(&self) -> Option<&'static str> {
-        UNSOUND.iter().copied().find(|sign| self.text.contains(sign))
+        let text = without_first_offsets(&self.text);
+        UNSOUND.iter().copied().find(|sign| text.contains(sign))
     }
 
     /// How many batches are stored with each codec (`NONE`, `GZIP` ..).
@@ -99,6 +100,42 @@ impl Dump {
         }
         codecs
     }
+}
+
+/// What the tool prints before the pairs of offsets of a file between which it misses some.
+const MISSING_OFFSETS: &str = "Non-consecutive offsets in ";
+
+/// The text without what the tool of 4.3.1 says of every sound segment but a log's first: it
+/// starts at offset -1, and so misses all those before the file's first, the one in its name.
+/// Where it misses anything else in the same file, all that it says of the file stays.
+fn without_first_offsets(text: &str) -> String {
+    let mut kept = String::new();
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        let mut said = vec![line];
+        if let Some(file) = line.strip_prefix(MISSING_OFFSETS) {
+            while let Some(pair) = lines.next_if(|line| line.contains(" is followed by ")) {
+                said.push(pair);
+            }
+            let first = base_offset(file).filter(|base| *base > 0);
+            let first = first.map(|base| format!("  -1 is followed by {base}"));
+            if said.len() == 2 && first.as_deref() == Some(said[1]) {
+                continue;
+            }
+        }
+        for line in said {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    kept
+}
+
+/// The offset of a segment's first record, by the name of its .log.
+fn base_offset(file: &str) -> Option<u64> {
+    let name = Path::new(file).file_name()?.to_str()?.strip_suffix(".log")?;
+    let digits = name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| name.parse().ok())?
 }
 
 /// All files are sound, and every batch of every .log is stored with this codec.
@@ -181,4 +218,69 @@ fn list(folder: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("readable").path()).collect();
     paths.sort();
     paths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROLLED: &str = "/d/t-0/00000000000000000184.log";
+
+    fn unsound(text: &str) -> Option<&'static str> {
+        Dump { file: ROLLED.into(), text: text.to_owned() }.unsound()
+    }
+
+    fn missing(file: &str, pairs: &[(i64, i64)]) -> String {
+        let mut text = format!("Non-consecutive offsets in {file}\n");
+        for (before, after) in pairs {
+            text.push_str(&format!("  {before} is followed by {after}\n"));
+        }
+        text
+    }
+
+    #[test]
+    fn a_segment_that_does_not_begin_at_offset_0_is_sound() {
+        let section = format!(
+            "{ROLLED}\nLog starting offset: 184\nbaseOffset: 184 lastOffset: 199 count: 16 \
+             compresscodec: none crc: 1 isvalid: true\n| offset: 184 sequence: 0\n"
+        );
+        assert_eq!(unsound(&section), None);
+        // As printed of two files after the last section.
+        let other = missing("/d/t-0/00000000000000000349.log", &[(-1, 349)]);
+        let rolled = missing(ROLLED, &[(-1, 184)]);
+        assert_eq!(unsound(&format!("{section}\n{other}{rolled}")), None);
+    }
+
+    #[test]
+    fn every_other_missing_offset_is_found() {
+        let first = "/d/t-0/00000000000000000000.log";
+        let index = "/d/t-0/00000000000000000184.index";
+        let cases: [(&str, &[(i64, i64)]); 9] = [
+            (ROLLED, &[(-1, 185)]),
+            (ROLLED, &[(-1, 1840)]),
+            (ROLLED, &[(183, 185)]),
+            (ROLLED, &[(-1, 184), (190, 192)]),
+            (ROLLED, &[(190, 192), (-1, 184)]),
+            (ROLLED, &[(-1, 184), (-1, 184)]),
+            (ROLLED, &[]),
+            (first, &[(-1, 0)]),
+            (index, &[(-1, 184)]),
+        ];
+        for (file, pairs) in cases {
+            let text = missing(file, pairs);
+            assert_eq!(unsound(&text), Some("Non-consecutive"), "{text}");
+            // What is sound elsewhere excuses nothing.
+            let sound = missing("/d/t-0/00000000000000000349.log", &[(-1, 349)]);
+            assert_eq!(unsound(&format!("{sound}{text}")), Some("Non-consecutive"), "{text}");
+            assert_eq!(unsound(&format!("{text}{sound}")), Some("Non-consecutive"), "{text}");
+        }
+    }
+
+    #[test]
+    fn other_signs_are_found_beside_the_first_offset() {
+        for sign in UNSOUND {
+            let text = format!("{}{sign} something\n", missing(ROLLED, &[(-1, 184)]));
+            assert_eq!(unsound(&text), Some(*sign));
+        }
+    }
 }
