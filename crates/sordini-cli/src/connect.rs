@@ -77,6 +77,20 @@ pub(crate) fn parse_pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// A topic's name by the rule of Kafka's brokers; for clap, so that a name that no topic can have
+/// is told of before a folder or a file is made for it.
+pub(crate) fn parse_topic(name: &str) -> Result<String, String> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if matches!(name, "." | "..") || !(1..=249).contains(&name.len()) || !name.bytes().all(legal) {
+        return Err(
+            "a topic's name is 1 to 249 ASCII letters, digits, '.', '_' and '-', and neither \
+                    '.' nor '..'"
+                .into(),
+        );
+    }
+    Ok(name.to_owned())
+}
+
 /// The settings of a reader or of a request about topics; the addresses may still be missing.
 ///
 /// # Errors
@@ -107,4 +121,19 @@ pub(crate) fn reader_settings(
         settings.bootstrap.clear();
     }
     Ok(settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topics_name_follows_kafkas_rule() {
+        for name in ["a", "...", "A.b_c-9", &"x".repeat(249)] {
+            assert_eq!(parse_topic(name).as_deref(), Ok(name));
+        }
+        for name in ["", ".", "..", "a b", "a/b", "a!", "\u{e9}", "a\n", &"x".repeat(250)] {
+            assert!(parse_topic(name).is_err(), "{name:?}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use sordini::{Producer, Record, Topic};
 use tokio::task::JoinSet;
 
-use crate::connect::Said;
+use crate::connect::{Said, parse_topic};
 use crate::exit::{FAILED, Failure, Outcome};
 use crate::output::print_line;
 use crate::signals::Signals;
@@ -24,6 +24,8 @@ in to its acknowledgement, waiting for memory included, of records sampled evenl
 --rate the producer's buffer is always full, and the latency says how long that queue is.
 CPU is that of this whole process.
 
+The first Ctrl-C delivers what was handed in and prints what was measured until then; the second
+ends at once.
 Exit code: 0 all delivered; 1 something was not; 2 usage or settings; 130 after Ctrl-C, 143 after SIGTERM.";
 
 /// Records in one call of the appender.
@@ -42,6 +44,7 @@ pub(crate) struct Args {
     bootstrap: Option<String>,
 
     /// The topic to append to; it is created where the cluster allows it
+    #[arg(value_parser = parse_topic)]
     topic: String,
 
     /// How many records
@@ -118,17 +121,19 @@ pub(crate) async fn run(args: Args) -> Outcome {
     let producer = producer(&args).await?;
     let topic = producer.topic(&args.topic).map_err(Failure::usage)?;
     // Finding the cluster is no part of what is measured.
-    topic.partitions().await.map_err(Failure::failed)?;
-    let within = producer.config().delivery_timeout + Duration::from_secs(5);
+    tokio::select! {
+        found = topic.partitions() => drop(found.map_err(Failure::failed)?),
+        _ = signals.wait() => {}
+    }
     let before = cpu_time();
     let began = Instant::now();
     let progress = Progress::start(Some(args.records));
-    let (sent, samples) = tokio::select! {
-        sent = send_all(&args, &producer, &topic, &progress) => sent,
-        signal = signals.wait() => {
-            drop(producer.close(within).await);
-            return Err(Failure::quiet(signal.exit_code()));
-        }
+    let mut samples = Samples::new();
+    let sent = tokio::select! {
+        biased;
+        // What was accepted until then is delivered, and told of.
+        _ = signals.wait() => Ok(()),
+        sent = send_all(&args, &producer, &topic, &progress, &mut samples) => sent,
     };
     let _ = producer.flush().await;
     let elapsed = began.elapsed();
@@ -139,6 +144,9 @@ pub(crate) async fn run(args: Args) -> Outcome {
     let _ = producer.close(Duration::from_secs(5)).await;
     print_line(&if args.json { json(&measured) } else { text(&args, &measured) })?;
     sent?;
+    if let Some(signal) = signals.seen() {
+        return Err(Failure::quiet(signal.exit_code()));
+    }
     if measured.delivered == args.records { Ok(()) } else { Err(Failure::quiet(FAILED)) }
 }
 
@@ -168,10 +176,10 @@ async fn send_all(
     producer: &Producer,
     topic: &Topic,
     progress: &Progress,
-) -> (Outcome, Samples) {
+    samples: &mut Samples,
+) -> Outcome {
     let values = Values::new(args.size);
     let mut appender = topic.appender();
-    let mut samples = Samples::new();
     let every = (args.records / SAMPLES).max(1);
     let run = args.rate.map_or(RUN, |rate| (rate / 100).clamp(1, RUN));
     let began = tokio::time::Instant::now();
@@ -184,15 +192,13 @@ async fn send_all(
         let end = (sent + run).min(args.records);
         // The first of a stretch is sampled, alone; the others go in together.
         if sent.is_multiple_of(every) || sent / every != end / every {
-            if let Err(failure) = sample(topic, values.get(sent), &mut samples).await {
-                return (Err(failure), samples);
-            }
+            sample(topic, values.get(sent), samples).await?;
             sent += 1;
         }
         let records = (sent..end).map(|number| Record::new(values.get(number)));
         match appender.extend(records).await {
             Ok(deliveries) => deliveries.detach(),
-            Err(error) => return (Err(Failure::failed(error)), samples),
+            Err(error) => return Err(Failure::failed(error)),
         }
         sent = end;
         progress.show(sent, || {
@@ -203,7 +209,7 @@ async fn send_all(
             format!("{} records/s, {megabytes:.1} MB/s", grouped(rate as u64))
         });
     }
-    (Ok(()), samples)
+    Ok(())
 }
 
 /// Hands in one record and lets a task wait for its acknowledgement.
@@ -273,7 +279,9 @@ fn measure(
         mb_per_second: rate * args.size as f64 / 1e6,
         records_per_batch: delivered as f64 / metrics.batches_written.max(1) as f64,
         latency_us,
-        cpu_us_per_record: cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / delivered.max(1) as f64),
+        cpu_us_per_record: cpu
+            .filter(|_| delivered > 0)
+            .map(|cpu| cpu.as_secs_f64() * 1e6 / delivered as f64),
         guarantee: producer.guarantees().level,
     }
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use clap::ValueEnum;
 use sordini::fetch::{Event, FetchedRecord, Isolation, Notice, Plan, Settings, Start, Tail};
 
-use crate::connect::{Said, Target, reader_settings};
+use crate::connect::{Said, Target, parse_topic, reader_settings};
 use crate::embedded::Embedded;
 use crate::exit::{Failure, Outcome};
 use crate::output::Output;
@@ -36,6 +36,7 @@ pub(crate) struct Args {
     target: Target,
 
     /// The topic to read
+    #[arg(value_parser = parse_topic)]
     topic: String,
 
     /// Only this partition, counted from 0

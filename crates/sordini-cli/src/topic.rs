@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use serde::Serialize;
-use sordini::fetch::{Admin, NewTopic, Settings, TopicDescription};
+use sordini::fetch::{Admin, FetchError, NewTopic, Settings, TopicDescription};
+use tokio::time::Instant;
 
-use crate::connect::{Said, Target, parse_pair, reader_settings};
+use crate::connect::{Said, Target, parse_pair, parse_topic, reader_settings};
 use crate::embedded::Embedded;
 use crate::exit::{Failure, Outcome};
 use crate::output::print_line;
@@ -53,6 +54,7 @@ enum Command {
     /// Create a topic
     Create {
         /// The topic's name
+        #[arg(value_parser = parse_topic)]
         topic: String,
         /// How many partitions [default: the broker's]
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
@@ -67,11 +69,13 @@ enum Command {
     /// Delete a topic and all its records
     Delete {
         /// The topic's name
+        #[arg(value_parser = parse_topic)]
         topic: String,
     },
     /// Show a topic's partitions, offsets and settings
     Describe {
         /// The topic's name
+        #[arg(value_parser = parse_topic)]
         topic: String,
     },
 }
@@ -128,9 +132,38 @@ async fn execute(admin: &mut Admin, command: Command, json: bool) -> Outcome {
             Ok(())
         }
         Command::Describe { topic } => {
-            let topic = admin.describe(&topic).await.map_err(Failure::failed)?;
+            let ask = async || admin.describe(&topic).await;
+            let topic = settled(ask, is_settled).await.map_err(Failure::failed)?;
             if json { print_json(&topic) } else { print_text(&topic) }
         }
+    }
+}
+
+/// How long `describe` gives a topic that was only just made to get its leaders.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Has each partition a leader, and did it answer?
+fn is_settled(answer: &Result<TopicDescription, FetchError>) -> bool {
+    match answer {
+        Ok(topic) => {
+            topic.partitions.iter().all(|one| one.leader.is_some() && one.offsets.is_some())
+        }
+        Err(FetchError::Refused { code, .. }) => !code.is_retriable(),
+        Err(_) => true,
+    }
+}
+
+/// Asks until the answer is `enough`, for [`PATIENCE`] at most; then the last answer has to do.
+async fn settled<T>(mut ask: impl AsyncFnMut() -> T, enough: impl Fn(&T) -> bool) -> T {
+    let until = Instant::now() + PATIENCE;
+    let mut pause = Duration::from_millis(50);
+    loop {
+        let answer = ask().await;
+        if enough(&answer) || Instant::now() + pause > until {
+            return answer;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(400));
     }
 }
 
@@ -199,4 +232,32 @@ fn print_text(topic: &TopicDescription) -> Outcome {
 
 fn list(nodes: &[i32]) -> String {
     nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_waited_for_until_it_is_enough() {
+        let mut asked = 0;
+        let ask = async || {
+            asked += 1;
+            asked
+        };
+        assert_eq!(settled(ask, |asked| *asked == 4).await, 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_never_settles_is_shown_as_it_is_after_five_seconds() {
+        let began = Instant::now();
+        let mut asked = 0;
+        let ask = async || {
+            asked += 1;
+            asked
+        };
+        let answer = settled(ask, |_| false).await;
+        assert!((10..30).contains(&answer), "{answer}");
+        assert!(began.elapsed() <= PATIENCE && began.elapsed() > PATIENCE / 2);
+    }
 }

@@ -129,6 +129,22 @@ fn a_folder_that_can_not_be_made_is_exit_code_2() {
 }
 
 #[test]
+fn a_name_that_no_topic_can_have_makes_no_folder_and_no_file() {
+    let desk = Desk::new();
+    desk.write("in", "1\n");
+    let long = "x".repeat(250);
+    for name in ["bad name!", "", ".", "..", "a/b", "caf\u{e9}", &long] {
+        let rule = ["1 to 249 ASCII letters", name];
+        desk.run(&["produce", name, "in", "--failed", "left"]).expect_error(2, &rule);
+        desk.run(&["topic", "create", name]).expect_error(2, &rule);
+        desk.run(&["tail", name]).expect_error(2, &rule);
+    }
+    let left = std::fs::read_dir(desk.path(".")).expect("the folder");
+    let left: Vec<_> = left.map(|entry| entry.expect("an entry").file_name()).collect();
+    assert_eq!(left, ["in"]);
+}
+
+#[test]
 fn listening_for_other_machines_needs_to_be_allowed() {
     let desk = Desk::new();
     let listen = ["serve", "--listen", "0.0.0.0:0", "--data", "d"];
@@ -301,6 +317,42 @@ fn a_signal_ends_the_wait_for_a_cluster_that_is_not_there() {
     produce.signal("INT");
     let ended = produce.end().expect(130);
     assert_eq!(ended.json()["accepted"], 0);
+}
+
+#[test]
+fn a_signal_ends_perf_with_what_was_measured_until_then() {
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let desk = Desk::new();
+        let broker = desk.serve(&[]);
+        let b = broker.address.clone();
+        let args = ["perf", "-b", &b, "t", "--size", "10", "--rate", "1000", "--json"];
+        let mut perf = desk.start(&with(&args, &["--records", "1000000000"]));
+        wait_for("the first records", || {
+            let read = desk.run(&["tail", "t", "-b", &b, "--exit-at-end"]);
+            read.code() == 0 && !read.stdout().is_empty()
+        });
+        perf.signal(signal);
+        let ended = perf.end().expect(code);
+        let measured = ended.json();
+        let count = |name: &str| measured[name].as_u64().expect("a number");
+        assert_eq!((count("failed"), count("unknown")), (0, 0));
+        assert!((1..1_000_000_000).contains(&count("delivered")), "{measured}");
+        let samples = measured["latency_us"]["samples"].as_u64().expect("a number");
+        assert!(samples > 0, "{measured}");
+        let read = desk.run(&["tail", "t", "-b", &b, "--exit-at-end"]).expect(0);
+        assert_eq!(read.lines().len() as u64, count("delivered"));
+    }
+}
+
+#[test]
+fn a_signal_ends_perfs_wait_for_a_cluster_that_is_not_there() {
+    let desk = Desk::new();
+    let address = nobody();
+    let args = ["perf", "-b", &address, "t", "--records", "1", "--size", "1", "--json"];
+    let mut perf = desk.start(&with(&args, &["-X", "max.block.ms=600000"]));
+    thread::sleep(std::time::Duration::from_millis(300));
+    perf.signal("INT");
+    assert_eq!(perf.end().expect(130).json()["delivered"], 0);
 }
 
 #[test]

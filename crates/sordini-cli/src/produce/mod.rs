@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use sordini::{Producer, ProducerBuilder, SendError};
 
-use crate::connect::{Said, Target, parse_pair};
+use crate::connect::{Said, Target, parse_pair, parse_topic};
 use crate::embedded::Embedded;
 use crate::exit::{FAILED, Failure, Outcome};
 use crate::output::print_line;
@@ -49,6 +49,7 @@ pub(crate) struct Args {
     target: Target,
 
     /// The topic to append to
+    #[arg(value_parser = parse_topic)]
     topic: String,
 
     /// The files to read, one after the other; none, or -, is stdin
