@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use sordini::SendError;
 use sordini::fetch::Settings;
 
 use crate::exit::Failure;
@@ -74,6 +75,19 @@ pub(crate) fn parse_pair(text: &str) -> Result<(String, String), String> {
             Ok((name.trim().to_owned(), value.to_owned()))
         }
         _ => Err("it is not of the form NAME=VALUE".into()),
+    }
+}
+
+/// The error, with what to do about it on this command line where it does not say so itself.
+pub(crate) fn explained(error: &SendError) -> String {
+    match error {
+        SendError::UnknownTopic { topic, .. } => {
+            format!("{error}; `sordini topic create {topic}` makes it, with the same -b or --data")
+        }
+        SendError::UnknownPartition { partitions, .. } => {
+            format!("{error}; -p takes 0 to {}", partitions - 1)
+        }
+        _ => error.to_string(),
     }
 }
 

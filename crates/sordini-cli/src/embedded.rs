@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use sordini_broker::server::StartError;
+use sordini_broker::storage::OpenFolderError;
 use sordini_broker::{Server, ServerBuilder};
 
 use crate::exit::Failure;
@@ -21,9 +23,10 @@ impl Embedded {
     /// # Errors
     /// If the folder is locked or can't be used.
     pub(crate) async fn open(folder: &Path) -> Result<Self, Failure> {
-        let server = start(Server::builder().data_dir(folder)).await.map_err(|failure| {
-            let hint = "with `sordini serve` on it, talk to that instead: -b HOST:PORT";
-            Failure { message: format!("{} ({hint})", failure.message), ..failure }
+        let server = start(Server::builder().data_dir(folder)).await.map_err(|error| {
+            let locked = matches!(error, StartError::Folder(OpenFolderError::Locked { .. }));
+            let hint = "; if that is a `sordini serve`, talk to it: -b HOST:PORT";
+            Failure::usage(format!("{error}{}", if locked { hint } else { "" }))
         })?;
         Ok(Self { address: server.bootstrap(), server })
     }
@@ -58,9 +61,9 @@ impl Embedded {
 ///
 /// # Errors
 /// Why it does not start.
-pub(crate) async fn start(builder: ServerBuilder) -> Result<Server, Failure> {
+pub(crate) async fn start(builder: ServerBuilder) -> Result<Server, StartError> {
     // What arrived is of interest to tests; a command that runs for days must not collect it.
-    let server = builder.produce_log_limit(0).start().await.map_err(Failure::usage)?;
+    let server = builder.produce_log_limit(0).start().await?;
     for (partition, recovery) in server.recovered() {
         if recovery.truncated_bytes > 0 {
             terminal::warn(format!(

@@ -69,7 +69,11 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Outcome {
-    logging::start(cli.verbose)?;
+    let told = match &cli.command {
+        Command::Produce(_) => logging::Told::Failures,
+        _ => logging::Told::Nothing,
+    };
+    logging::start(cli.verbose, told)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

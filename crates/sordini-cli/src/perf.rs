@@ -6,7 +6,7 @@ use serde::Serialize;
 use sordini::{Producer, Record, Topic};
 use tokio::task::JoinSet;
 
-use crate::connect::{Said, parse_topic};
+use crate::connect::{Said, explained, parse_topic};
 use crate::exit::{FAILED, Failure, Outcome};
 use crate::output::print_line;
 use crate::signals::Signals;
@@ -122,7 +122,9 @@ pub(crate) async fn run(args: Args) -> Outcome {
     let topic = producer.topic(&args.topic).map_err(Failure::usage)?;
     // Finding the cluster is no part of what is measured.
     tokio::select! {
-        found = topic.partitions() => drop(found.map_err(Failure::failed)?),
+        found = topic.partitions() => {
+            found.map_err(|error| Failure::failed(explained(&error)))?;
+        }
         _ = signals.wait() => {}
     }
     let before = cpu_time();
@@ -151,6 +153,13 @@ pub(crate) async fn run(args: Args) -> Outcome {
 }
 
 async fn producer(args: &Args) -> Result<Producer, Failure> {
+    let mut settings = args.said.settings.iter();
+    let said = args.said.config.is_some() || settings.any(|(name, _)| name == "bootstrap.servers");
+    if args.bootstrap.is_none() && !said {
+        return Err(Failure::usage(
+            "perf brings no broker of its own: name one with -b HOST:PORT (bootstrap.servers)",
+        ));
+    }
     let mut builder = Producer::builder(args.bootstrap.as_deref().unwrap_or_default());
     builder = builder.client_id("sordini-perf");
     if let Some(text) = args.said.config_text()? {
@@ -294,6 +303,18 @@ fn json(measured: &Measured) -> String {
 fn text(args: &Args, measured: &Measured) -> String {
     let micros = |value| shown(Duration::from_micros(value));
     let latency = &measured.latency_us;
+    let latencies = match latency.samples {
+        0 => "none was measured".into(),
+        samples => format!(
+            "p50 {}, p95 {}, p99 {}, p99.9 {}, max {} ({} samples)",
+            micros(latency.p50),
+            micros(latency.p95),
+            micros(latency.p99),
+            micros(latency.p99_9),
+            micros(latency.max),
+            grouped(samples as u64)
+        ),
+    };
     let cpu = match measured.cpu_us_per_record {
         Some(cpu) => format!("\ncpu: {cpu:.3} us per record"),
         None => String::new(),
@@ -301,7 +322,7 @@ fn text(args: &Args, measured: &Measured) -> String {
     format!(
         "{}: {} of {} records of {} bytes delivered in {} ({} records/s, {:.1} MB/s)\n\
          failed {}, unknown {}, retries {}, {:.1} records per batch\n\
-         latency: p50 {}, p95 {}, p99 {}, p99.9 {}, max {} ({} samples){cpu}\n\
+         latency: {latencies}{cpu}\n\
          guarantee: {}",
         args.topic,
         grouped(measured.delivered),
@@ -314,12 +335,6 @@ fn text(args: &Args, measured: &Measured) -> String {
         grouped(measured.unknown),
         grouped(measured.retries),
         measured.records_per_batch,
-        micros(latency.p50),
-        micros(latency.p95),
-        micros(latency.p99),
-        micros(latency.p99_9),
-        micros(latency.max),
-        grouped(latency.samples as u64),
         measured.guarantee,
     )
 }

@@ -71,7 +71,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
     if let Some(advertise) = &args.advertise {
         builder = builder.advertise(advertise);
     }
-    let server = embedded::start(builder).await?;
+    let server = embedded::start(builder).await.map_err(Failure::usage)?;
     if !server.addr().ip().is_loopback() {
         terminal::warn(format!(
             "anybody who reaches {} can read, write and delete: there is no authentication yet",

@@ -134,7 +134,10 @@ async fn execute(admin: &mut Admin, command: Command, json: bool) -> Outcome {
         Command::Describe { topic } => {
             let ask = async || admin.describe(&topic).await;
             let topic = settled(ask, is_settled).await.map_err(Failure::failed)?;
-            if json { print_json(&topic) } else { print_text(&topic) }
+            let printed = if json { print_json(&topic) } else { print_text(&topic) };
+            printed?;
+            warn_of_the_missing(&topic);
+            Ok(())
         }
     }
 }
@@ -150,6 +153,17 @@ fn is_settled(answer: &Result<TopicDescription, FetchError>) -> bool {
         }
         Err(FetchError::Refused { code, .. }) => !code.is_retriable(),
         Err(_) => true,
+    }
+}
+
+/// What a `?` and a `none` in the description stand for.
+fn warn_of_the_missing(topic: &TopicDescription) {
+    for one in topic.partitions.iter().filter(|one| one.offsets.is_none()) {
+        let what = match one.leader {
+            Some(leader) => format!("its leader, node {leader}, did not tell its offsets"),
+            None => "it has no leader, and takes and gives no records until it has one".into(),
+        };
+        terminal::warn(format!("partition {} of {}: {what}", one.index, topic.name));
     }
 }
 

@@ -80,7 +80,7 @@ fn usage_and_settings_are_exit_code_2_and_say_the_remedy() {
         (&["produce", "t", "in", "--failed", "no/folder"], &["--failed no/folder"]),
         (&["tail", "t", "-X", "fetch.max.byte=1"], &["did you mean fetch.max.bytes"]),
         (&["tail", "t", "--from", "yesterday"], &["yesterday"]),
-        (&["perf", "t", "--records", "1", "--size", "1"], &["bootstrap.servers"]),
+        (&["perf", "t", "--records", "1", "--size", "1"], &["-b HOST:PORT", "bootstrap.servers"]),
         (&["serve", "--listen", "nonsense"], &["nonsense"]),
         (&["serve", "--partitions", "0"], &["--partitions"]),
     ];
@@ -121,11 +121,54 @@ fn a_folder_that_another_broker_has_is_exit_code_2() {
 }
 
 #[test]
+fn what_an_earlier_run_could_not_deliver_outlives_a_run_that_does_not_begin() {
+    let desk = Desk::new();
+    desk.write("left", "from yesterday\n");
+    let broker = desk.serve(&[]);
+    let args = ["produce", "t", "--failed", "left", "--data"];
+    let ended = desk.run_with(&with(&args, &["data"]), b"1\n");
+    ended.expect_error(2, &["in use", "`sordini serve`, talk to it: -b"]);
+    desk.run_with(&with(&args, &["data", "-X", "acks=2"]), b"1\n").expect_error(2, &["acks=2"]);
+    assert_eq!(desk.read("left"), b"from yesterday\n");
+    // A run that begins has a list of its own.
+    desk.run_with(&with(&args, &["other"]), b"1\n").expect(0);
+    assert_eq!(desk.read("left"), b"");
+    broker.terminate().expect(0);
+    // What is no file has nothing to be emptied of.
+    desk.run_with(&["produce", "t", "--failed", "/dev/null"], b"1\n").expect(0);
+}
+
+#[test]
+fn why_a_record_was_not_delivered_is_said_once() {
+    let desk = Desk::new();
+    desk.run(&["topic", "create", "t", "--set", "max.message.bytes=500"]).expect(0);
+    let ended = desk.run_with(&["produce", "t"], "x".repeat(1000).as_bytes());
+    let ended = ended.expect_error(1, &["error: 1 record was not delivered: record for t-"]);
+    assert_eq!(ended.stderr().matches("MESSAGE_TOO_LARGE").count(), 1, "{}", ended.stderr());
+    // Who asks for the log gets all of it.
+    let ended = desk.run_with(&["produce", "t", "-v"], "x".repeat(1000).as_bytes());
+    assert!(ended.stderr().matches("MESSAGE_TOO_LARGE").count() > 1, "{}", ended.stderr());
+}
+
+#[test]
+fn a_line_over_the_limit_is_told_with_the_limit_and_the_others_are_delivered() {
+    let desk = Desk::new();
+    let input = format!("1\n{}\n2\n", "x".repeat(3000));
+    let args = ["produce", "t", "-X", "max.request.size=2000", "--json"];
+    let ended = desk.run_with(&args, input.as_bytes());
+    let ended = ended.expect_error(1, &["line 2 of stdin", "2000 bytes", "max.request.size"]);
+    assert_eq!(ended.json()["delivered"], 2);
+    assert_eq!(ended.json()["rejected"], 1);
+}
+
+#[test]
 fn a_folder_that_can_not_be_made_is_exit_code_2() {
     let desk = Desk::new();
     let file = desk.write("file", "");
     let inside = format!("{}/data", text(&file));
-    desk.run(&["produce", "t", "--data", &inside]).expect_error(2, &["can't be used", "file/data"]);
+    let ended = desk.run(&["produce", "t", "--data", &inside]);
+    let ended = ended.expect_error(2, &["can't be used", "file/data"]);
+    assert!(!ended.stderr().contains("sordini serve"), "nobody serves it: {}", ended.stderr());
 }
 
 #[test]
@@ -217,11 +260,13 @@ fn a_topic_that_may_not_be_created_and_a_partition_that_is_not_there_lose_nothin
     let input = numbers(100);
     desk.write("in", &input);
     let args = ["produce", "t", "in", "-b", b, "--failed", "left"];
-    desk.run(&with(&args, &HASTE)).expect_error(1, &["\"t\"", "does not exist"]);
+    desk.run(&with(&args, &HASTE))
+        .expect_error(1, &["\"t\"", "does not exist", "sordini topic create t"]);
     assert_eq!(desk.read("left"), input.as_bytes());
     desk.run(&["tail", "t", "-b", b]).expect_error(1, &["\"t\" does not exist"]);
     desk.run(&["topic", "create", "t", "-b", b, "--partitions", "2"]).expect(0);
-    desk.run(&with(&args, &["-p", "2"])).expect_error(1, &["partition 2 does not exist"]);
+    desk.run(&with(&args, &["-p", "2"]))
+        .expect_error(1, &["partition 2 does not exist", "-p takes 0 to 1"]);
     assert_eq!(desk.read("left"), input.as_bytes());
     desk.run(&["tail", "t", "-b", b, "--partition", "2"]).expect_error(1, &["no partition 2"]);
     desk.run(&args).expect(0);

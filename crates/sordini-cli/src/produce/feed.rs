@@ -9,6 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::ledger::{Ledger, Tally};
 use super::shape::{Parsed, Shape};
 use super::source::{Item, Place, Source};
+use crate::connect::explained;
 use crate::exit::Failure;
 use crate::input::{Piece, lines};
 use crate::signals::Signals;
@@ -71,6 +72,14 @@ impl Feed {
         let pace = rate.map(Pace::new);
         let (complete, began, position) = (false, Instant::now(), 0);
         Self { appender, shape, ledger, source, signals, patience, pace, complete, began, position }
+    }
+
+    /// Empties `--failed` of an earlier run's lines: from here on this run writes to it.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub(super) fn begin(&mut self) -> Result<(), Failure> {
+        self.ledger.begin()
     }
 
     pub(super) fn tally(&self) -> Tally {
@@ -257,8 +266,8 @@ impl Feed {
             }
             SendError::Closed if self.signals.seen().is_some() => Err(Stopped::Signal),
             error => Err(Stopped::Because(match self.ledger.first_failure() {
-                Some(failure) => format!("{error}; before that, a {failure}"),
-                None => error.to_string(),
+                Some(failure) => format!("{}; before that, a {failure}", explained(&error)),
+                None => explained(&error),
             })),
         }
     }
@@ -310,8 +319,12 @@ impl Feed {
             }
         }
         if last {
-            let why = "the line is longer than max.request.size allows";
-            self.tell_rejected(place, place.line, why);
+            let why = format!(
+                "it is longer than {} bytes, the most that max.request.size allows; raise that \
+                 with -X, or send less in a line",
+                self.source.limit()
+            );
+            self.tell_rejected(place, place.line, &why);
         }
         self.position += part.len() as u64;
         Ok(self.ledger.rejected_part(part, last)?)

@@ -61,14 +61,16 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// An empty ledger; with `failed`, a new file for the lines that are not delivered.
+    /// An empty ledger; with `failed`, a file for the lines that are not delivered. What is in
+    /// the file stays there until [`Ledger::begin`].
     ///
     /// # Errors
-    /// If the file can't be made.
+    /// If the file can't be written.
     pub(super) fn open(failed: Option<&Path>) -> Result<Self, Failure> {
         let failed = failed.map(|path| {
             let name = path.display().to_string();
-            match File::create(path) {
+            // What an earlier run left in it must outlive a run that does not begin.
+            match File::options().write(true).create(true).truncate(false).open(path) {
                 Ok(file) => Ok(FailedFile { name, file: BufWriter::new(file) }),
                 Err(error) => {
                     Err(Failure::usage(format!("--failed {name} can't be written: {error}")))
@@ -83,6 +85,21 @@ impl Ledger {
             failed: failed.transpose()?,
             first_failure: None,
         })
+    }
+
+    /// Empties the file for the lines that are not delivered.
+    ///
+    /// # Errors
+    /// If that can't be done.
+    pub(super) fn begin(&mut self) -> Result<(), Failure> {
+        let Some(FailedFile { name, file }) = &self.failed else { return Ok(()) };
+        let file = file.get_ref();
+        // A pipe or a device has nothing to be emptied of.
+        let emptied = match file.metadata() {
+            Ok(metadata) if metadata.is_file() => file.set_len(0),
+            other => other.map(drop),
+        };
+        emptied.map_err(|error| unwritable(name, &error))
     }
 
     /// The counts so far.

@@ -17,7 +17,7 @@ use crate::output::print_line;
 use crate::separator::Separator;
 use crate::signals::{Signal, Signals};
 use crate::summary::Summary;
-use crate::terminal;
+use crate::terminal::{self, grouped};
 
 use feed::{Feed, Stopped};
 use ledger::Ledger;
@@ -201,6 +201,7 @@ async fn produce(
     let source = inputs.start(limit).map_err(Failure::failed)?;
     let mut feed =
         Feed::new(topic.appender(), shape, ledger, source, signals.clone(), patience, args.rate);
+    feed.begin()?;
     let stopped = {
         let progress = terminal::Progress::start(total);
         let stopped = feed.run(&progress).await;
@@ -248,8 +249,13 @@ fn report(
     let text = if args.json { summary.json() } else { summary.text(&args.topic) };
     let printed = print_line(&text);
     if let Some(failure) = feed.first_failure() {
-        let count = summary.failed + summary.unknown;
-        terminal::error(format!("{count} records were not delivered; the first: {failure}"));
+        terminal::error(match summary.failed + summary.unknown {
+            1 => format!("1 record was not delivered: {failure}"),
+            count => format!(
+                "{} records were not delivered; the first: {failure} (-v tells of all)",
+                grouped(count)
+            ),
+        });
     }
     if let Err(Stopped::Because(why)) = &stopped {
         terminal::error(format!("reading stopped: {why}"));

@@ -69,7 +69,7 @@ impl Inputs {
                 all.add_stdin();
             } else {
                 all.add_file(path).map_err(|error| {
-                    Failure::usage(format!("{} can't be read: {error}", path.display()))
+                    Failure::usage(format!("the file {} can't be read: {error}", path.display()))
                 })?;
             }
         }
@@ -114,7 +114,7 @@ impl Inputs {
             // A receiver that is gone does not want to know.
             let _ = sender.blocking_send(Item::End);
         })?;
-        Ok(Source { items, stop })
+        Ok(Source { items, stop, limit })
     }
 }
 
@@ -153,9 +153,15 @@ fn ended_lines(piece: &Piece) -> u64 {
 pub(super) struct Source {
     items: mpsc::Receiver<Item>,
     stop: Arc<AtomicBool>,
+    limit: usize,
 }
 
 impl Source {
+    /// The longest line that comes in one piece, in bytes.
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// The next item; `None` where the reader has gone.
     ///
     /// # Cancellation
