@@ -9,6 +9,8 @@ use crate::compress;
 use crate::log::batch::{HEADER_LEN, Header, MAGIC, NO_PRODUCER_ID, NO_TIMESTAMP};
 use crate::topic_config::{TargetCodec, TopicConfig};
 
+/// Where all formats keep the magic.
+const MAGIC_AT: usize = 16;
 /// The first version of Produce that may carry zstd (KIP-110).
 const ZSTD_SINCE: i16 = 7;
 /// Errors of single records that an answer lists at most: enough to see what is wrong.
@@ -41,11 +43,17 @@ pub(crate) struct Rejection {
     pub message: String,
     /// Index in the batch and reason, of the records that are to blame.
     pub record_errors: Vec<(i32, String)>,
+    /// Found before the partition was looked at: Kafka then names no log start offset.
+    pub early: bool,
 }
 
 impl Rejection {
     pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), record_errors: Vec::new() }
+        Self { code, message: message.into(), record_errors: Vec::new(), early: false }
+    }
+
+    pub(crate) fn early(self) -> Self {
+        Self { early: true, ..self }
     }
 }
 
@@ -55,9 +63,10 @@ fn invalid(message: impl Into<String>) -> Rejection {
 
 /// Judges `records`, the batch of one partition in a Produce request.
 pub(crate) fn validate(records: &Bytes, rules: &Rules<'_>) -> Result<Validated, Rejection> {
-    let header = single_batch(records, rules.version)?;
+    let (header, size) = single_batch(records, rules.version).map_err(Rejection::early)?;
+    let records = &records.slice(..size);
     let body = records.slice(HEADER_LEN..);
-    check_header(&header, records.len(), rules)?;
+    check_header(&header, size, rules)?;
     if header.crc() != header.computed_crc(&body) {
         let message = format!("the batch is corrupt (stored CRC {:08x})", header.crc());
         return Err(Rejection::new(ErrorCode::CorruptMessage, message));
@@ -73,13 +82,20 @@ pub(crate) fn validate(records: &Bytes, rules: &Rules<'_>) -> Result<Validated, 
     recompress(header, decompressed.body(), codec, max_timestamp, rules)
 }
 
-/// The header of the one batch that there must be.
-fn single_batch(records: &Bytes, version: i16) -> Result<Header, Rejection> {
+/// The header of the one batch that there must be, and its size in bytes. Kafka stops reading at
+/// bytes that can't hold another batch, and so ignores a short tail.
+fn single_batch(records: &[u8], version: i16) -> Result<(Header, usize), Rejection> {
     let one = || invalid("a Produce request must hold exactly one record batch per partition");
     // The magic stands in the same place in all formats, so old ones are named before all else.
-    let magic = records.get(16).map(|magic| magic.cast_signed());
-    if magic.is_some_and(|magic| magic != MAGIC) {
-        return Err(invalid("a Produce request may hold record batches of magic 2 only"));
+    match records.get(MAGIC_AT).map(|magic| magic.cast_signed()) {
+        Some(MAGIC) | None => {}
+        Some(0 | 1) => {
+            return Err(invalid("a Produce request may hold record batches of magic 2 only"));
+        }
+        Some(magic) => {
+            let message = format!("there are no record batches of magic {magic}");
+            return Err(Rejection::new(ErrorCode::CorruptMessage, message));
+        }
     }
     let header = Header::new(records).ok_or_else(one)?;
     let Some(size) = header.size() else {
@@ -90,7 +106,18 @@ fn single_batch(records: &Bytes, version: i16) -> Result<Header, Rejection> {
         let message = format!("version {version} of Produce does not allow zstd, use 7 or later");
         return Err(Rejection::new(ErrorCode::UnsupportedCompressionType, message));
     }
-    if size == records.len() { Ok(header) } else { Err(one()) }
+    let tail = records.get(size..).ok_or_else(one)?;
+    if tail.len() <= MAGIC_AT {
+        return Ok((header, size));
+    }
+    match Header::new(tail).map(|next| next.size()) {
+        Some(None) => {
+            let message = format!("{} bytes behind the batch are no batch", tail.len());
+            Err(Rejection::new(ErrorCode::CorruptMessage, message))
+        }
+        Some(Some(next)) if next <= tail.len() => Err(one()),
+        _ => Ok((header, size)),
+    }
 }
 
 fn check_header(header: &Header, size: usize, rules: &Rules<'_>) -> Result<(), Rejection> {
@@ -129,10 +156,6 @@ fn check_counts(header: &Header) -> Result<(), Rejection> {
         let (sequence, id) = (header.base_sequence(), header.producer_id());
         return Err(invalid(format!("the batch of producer {id} has sequence {sequence}")));
     }
-    if header.producer_id() > NO_PRODUCER_ID && header.producer_epoch() < 0 {
-        let (epoch, id) = (header.producer_epoch(), header.producer_id());
-        return Err(invalid(format!("the batch of producer {id} has epoch {epoch}")));
-    }
     if header.producer_id() < NO_PRODUCER_ID {
         return Err(invalid(format!("the batch has producer id {}", header.producer_id())));
     }
@@ -141,7 +164,10 @@ fn check_counts(header: &Header) -> Result<(), Rejection> {
 
 fn damaged(error: BatchError) -> Rejection {
     let code = match error {
-        BatchError::UnknownCompression(_) => ErrorCode::UnsupportedCompressionType,
+        // Kafka has no code for a codec that fails, or that it does not know.
+        BatchError::UnknownCompression(_) | BatchError::Decompress(_) => {
+            ErrorCode::UnknownServerError
+        }
         _ => ErrorCode::InvalidRecord,
     };
     Rejection::new(code, error.to_string())
@@ -182,7 +208,7 @@ fn check_records<'r>(
     };
     let message = format!("{} of the batch's records {what}; all are rejected", errors.len());
     errors.truncate(RECORD_ERRORS_MAX);
-    Err(Rejection { code, message, record_errors: errors })
+    Err(Rejection { record_errors: errors, ..Rejection::new(code, message) })
 }
 
 fn timestamp_error(header: &Header, timestamp: i64, rules: &Rules<'_>) -> Option<String> {

@@ -154,11 +154,12 @@ fn store(
     };
     let log_start = partition.log.log_start();
     let reject = |rejection: Rejection| {
-        let known = !forgets_log_start(rejection.code);
+        let known = !rejection.early && !forgets_log_start(rejection.code);
         (rejection, if known { log_start } else { -1 })
     };
     let records = data.records.clone().unwrap_or_default();
-    check_request(request, topic, Header::new(&records)).map_err(reject)?;
+    check_request(request, topic, Header::new(&records))
+        .map_err(|rejection| reject(rejection.early()))?;
     let config = partition.log.config();
     if request.acks == -1 && config.min_insync_replicas() > 1 {
         let min = config.min_insync_replicas();
