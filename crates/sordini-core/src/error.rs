@@ -169,6 +169,11 @@ pub enum Refusal {
         /// How many the topic has; valid are 0 to one less.
         partitions: i32,
     },
+    /// The record's timestamp is negative, which brokers do not take.
+    NegativeTimestamp {
+        /// The timestamp, in milliseconds.
+        timestamp: i64,
+    },
     /// The topic was deleted, or deleted and made again with another id; get a new handle.
     TopicGone,
     /// The broker refuses the topic: an invalid name, or no permission.
@@ -190,6 +195,11 @@ impl fmt::Display for Refusal {
                 f,
                 "partition {partition} does not exist: the topic has {partitions} (0 to {})",
                 partitions - 1
+            ),
+            Self::NegativeTimestamp { timestamp } => write!(
+                f,
+                "the timestamp {timestamp} is negative; give milliseconds since 1970, or none for \
+                 the time of the append"
             ),
             Self::TopicGone => {
                 f.write_str("the topic was deleted or made anew; get a new handle for it")

@@ -91,6 +91,17 @@ pub enum SendError {
         /// How many there are.
         partitions: i32,
     },
+    /// The record's timestamp is negative. Give milliseconds since 1970, or none for the time of
+    /// the append.
+    #[error(
+        "the timestamp {timestamp} is negative; give milliseconds since 1970, or none for the \
+         time of the append"
+    )]
+    #[non_exhaustive]
+    NegativeTimestamp {
+        /// The timestamp, in milliseconds.
+        timestamp: i64,
+    },
     /// The topic was deleted, or made anew, since the handle was made. Get a new handle.
     #[error("the topic {topic:?} was deleted or made anew; get a new handle for it")]
     #[non_exhaustive]
@@ -124,6 +135,7 @@ impl SendError {
             Refusal::UnknownPartition { partition, partitions } => {
                 Self::UnknownPartition { partition, partitions }
             }
+            Refusal::NegativeTimestamp { timestamp } => Self::NegativeTimestamp { timestamp },
             Refusal::TopicGone => Self::TopicGone { topic },
             Refusal::Topic(ErrorCode::InvalidTopicException) => {
                 Self::InvalidTopic { topic, reason: "the broker says so" }

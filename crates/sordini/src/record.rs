@@ -174,14 +174,15 @@ impl<'a> Record<'a> {
     }
 
     /// Sets the create time, in milliseconds since 1970-01-01T00:00:00Z, instead of the time of
-    /// the append. Topics with `message.timestamp.type=LogAppendTime` overwrite it.
+    /// the append. Topics with `message.timestamp.type=LogAppendTime` overwrite it. A negative one
+    /// fails the send with [`SendError::NegativeTimestamp`](crate::SendError::NegativeTimestamp).
     pub fn timestamp(mut self, millis: i64) -> Self {
         self.timestamp = Some(millis);
         self
     }
 
-    /// As [`timestamp`](Self::timestamp), to the millisecond; times before 1970 are negative, and
-    /// beyond the range of an i64 the ends of it.
+    /// As [`timestamp`](Self::timestamp), to the millisecond; times before 1970 are negative and
+    /// fail the send, and times beyond the range of an i64 are the end of it.
     pub fn system_time(self, time: SystemTime) -> Self {
         let millis = match time.duration_since(UNIX_EPOCH) {
             Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),

@@ -137,7 +137,7 @@ impl Topic {
     }
 
     fn provision(&self) -> Provision {
-        Provision { segment: None, stripe: self.shared().stripe() }
+        Provision::new(self.shared().stripe())
     }
 
     fn try_append(
@@ -157,11 +157,12 @@ impl Topic {
         pace(record.payload_len()).await;
         let mut headers = Headers::new();
         let intent = record.intent(&mut headers);
-        match self.try_append(&intent, receipt, &mut self.provision()) {
+        let mut provision = self.provision();
+        match self.try_append(&intent, receipt, &mut provision) {
             Ok(delivery) => Ok(delivery),
             Err(NotAppended::Refused(refusal)) => Err(self.refused(refusal)),
             // Boxed, so that the future of a send that need not wait stays small.
-            Err(why) => Box::pin(self.submit_slowly(why, &intent, receipt)).await,
+            Err(why) => Box::pin(self.submit_slowly(why, &intent, receipt, &mut provision)).await,
         }
     }
 
@@ -171,9 +172,9 @@ impl Topic {
         mut why: NotAppended,
         intent: &Intent<'_>,
         receipt: bool,
+        provision: &mut Provision,
     ) -> Result<Option<Delivery>, SendError> {
         let mut patience = self.patience();
-        let mut provision = self.provision();
         // Kept while memory is waited for: those who come later wait behind.
         let mut turn = None;
         loop {
@@ -186,9 +187,9 @@ impl Topic {
             }
             let accumulator = &self.shared().accumulator;
             let appended = if turn.is_some() {
-                accumulator.append_in_turn(&self.lanes, intent, receipt, &mut provision)
+                accumulator.append_in_turn(&self.lanes, intent, receipt, provision)
             } else {
-                self.try_append(intent, receipt, &mut provision)
+                self.try_append(intent, receipt, provision)
             };
             match appended {
                 Ok(delivery) => return Ok(delivery),
@@ -305,6 +306,8 @@ impl Appender {
     {
         let mut accepted = BatchDeliveries::default();
         let mut records = records.into_iter();
+        // Kept over a wait for memory: it knows what the partitioner said.
+        let mut provision = self.topic.provision();
         let mut run: Vec<Record<'a>> = Vec::with_capacity(Self::RUN);
         loop {
             run.extend(records.by_ref().take(Self::RUN).map(Into::into));
@@ -313,12 +316,16 @@ impl Appender {
             }
             let mut done = 0;
             while done < run.len() {
-                let (count, result) = self.append(&run[done..], &mut accepted);
+                let (count, result) = self.append(&run[done..], &mut accepted, &mut provision);
                 done += count;
                 let result = match result {
                     Ok(()) => Ok(()),
                     Err(NotAppended::Refused(refusal)) => Err(self.topic.refused(refusal)),
-                    Err(_) => self.append_next(&run[done], &mut accepted).await.map(|()| done += 1),
+                    Err(why) => {
+                        let next = &run[done];
+                        let appended = self.append_next(next, why, &mut accepted, &mut provision);
+                        appended.await.map(|()| done += 1)
+                    }
                 };
                 if let Err(error) = result {
                     return Err(ExtendError { accepted, error });
@@ -334,22 +341,33 @@ impl Appender {
         &self,
         run: &[Record<'_>],
         accepted: &mut BatchDeliveries,
+        provision: &mut Provision,
     ) -> (usize, Result<(), NotAppended>) {
         let Topic { handle, lanes } = &self.topic;
-        let mut provision = self.topic.provision();
-        with_intents(run, |intents| {
+        // The task may have gone to another thread.
+        provision.stripe = handle.shared.stripe();
+        let appended = with_intents(run, |intents| {
             let accumulator = &handle.shared.accumulator;
-            accumulator.append_run(lanes, intents, Some(accepted), &mut provision)
-        })
+            accumulator.append_run(lanes, intents, Some(accepted), provision)
+        });
+        // Memory that was not needed is nobody's while this one waits.
+        provision.segment = None;
+        appended
     }
 
     /// Waits for what the next record lacks, and appends it alone.
     async fn append_next(
         &self,
         record: &Record<'_>,
+        why: NotAppended,
         accepted: &mut BatchDeliveries,
+        provision: &mut Provision,
     ) -> Result<(), SendError> {
-        if let Some(delivery) = self.topic.submit(record, true).await? {
+        let mut headers = Headers::new();
+        let intent = record.intent(&mut headers);
+        let appended = Box::pin(self.topic.submit_slowly(why, &intent, true, provision)).await;
+        provision.segment = None;
+        if let Some(delivery) = appended? {
             let (batch, index) = delivery.batch();
             accepted.push(batch, index);
         }

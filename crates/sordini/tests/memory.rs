@@ -5,6 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{broker_with, impatient, numbers, silence, values, within};
+use sordini::partitioner::RoundRobin;
 use sordini::{Producer, ProducerBuilder, SendError};
 use sordini_broker::Server;
 use sordini_protocol::ApiKey;
@@ -141,5 +142,27 @@ async fn exhausted_memory_sends_what_lingers() {
             let accepted = within(producer.enqueue("t", record)).await;
             accepted.unwrap_or_else(|error| panic!("round {round}: {error}")).detach();
         }
+    }
+}
+
+#[tokio::test]
+async fn partitions_stay_in_turn_when_memory_is_short() {
+    // KAFKA-9965: a partitioner that counts is asked once for each record, however it waits.
+    let broker = broker_with(4).await;
+    let producer = small(&broker).partitioner(RoundRobin::new()).build().await;
+    let producer = producer.expect("the settings are right");
+    let topic = producer.topic("t").expect("a legal name");
+    for value in numbers(40) {
+        within(topic.enqueue(format!("{value:>900}"))).await.expect("room in the end").detach();
+    }
+    let records = (40..80).map(|value| format!("{value:>900}"));
+    within(topic.appender().extend(records)).await.expect("room in the end").detach();
+    assert!(within(producer.flush()).await.is_clean());
+    for partition in 0..4 {
+        let written = values(&broker, "t", partition).await;
+        let written: Vec<usize> =
+            written.iter().map(|it| it.trim().parse().expect("a number")).collect();
+        let turns: Vec<usize> = (partition as usize..80).step_by(4).collect();
+        assert_eq!(written, turns);
     }
 }

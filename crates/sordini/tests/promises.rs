@@ -413,3 +413,17 @@ async fn every_codec_arrives() {
         assert!(producer.metrics().bytes_compressed < producer.metrics().bytes_uncompressed);
     }
 }
+
+#[tokio::test]
+async fn a_negative_timestamp_is_refused_and_the_error_says_what_to_give() {
+    let broker = broker_with(1).await;
+    let producer = producer(&broker).await;
+    let before_1970 = std::time::UNIX_EPOCH - Duration::from_millis(20);
+    let records = [Record::new("v").timestamp(-20), Record::new("v").system_time(before_1970)];
+    for record in records {
+        let error = within(producer.enqueue("t", record)).await.expect_err("it is negative");
+        assert!(matches!(error, SendError::NegativeTimestamp { timestamp: -20, .. }), "{error:?}");
+        assert!(error.to_string().contains("-20 is negative; give milliseconds since 1970"));
+    }
+    within(producer.send("t", Record::new("v").timestamp(0))).await.expect("1970 is taken");
+}

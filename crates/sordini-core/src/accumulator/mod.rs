@@ -57,6 +57,18 @@ pub struct Provision {
     pub segment: Option<Segment>,
     /// Which of the sticky partitions keyless records go to (a thread's number, say).
     pub stripe: usize,
+    /// What the partitioner said of records that then found no memory.
+    ahead: Ahead,
+}
+
+impl Provision {
+    /// One without a segment. After [`NotAppended::NoMemory`] come again with the same provision,
+    /// and with the records that were not appended: a partitioner may have state, and is not
+    /// asked again for those it was asked for, unless the topic has got more partitions.
+    #[must_use]
+    pub fn new(stripe: usize) -> Self {
+        Self { stripe, ..Self::default() }
+    }
 }
 
 /// The data plane of one producer.
@@ -91,23 +103,54 @@ impl std::fmt::Debug for Accumulator {
     }
 }
 
-/// Where a record is to go.
+/// Where a record is to go, whether or not there is such a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Target {
-    At(u32),
+    At(i32),
     /// The partition that keyless records stick to now.
     Any,
 }
 
 /// Records at the front of a run whose partitions are known: they are asked for outside all
 /// locks, and once a record, since a partitioner may have state.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Copy)]
 struct Ahead {
     /// Where the first `count` go.
     target: Option<Target>,
     count: usize,
     /// Where the one behind them goes, if it was asked for.
-    next: Option<Result<Target, NotAppended>>,
+    next: Option<Target>,
+    /// For which topic, and of how many partitions.
+    asked: (u32, u32),
+}
+
+impl Ahead {
+    fn of_one(target: Target, topic: &Topic) -> Self {
+        let asked = (topic.index(), topic.partitions());
+        Self { target: Some(target), count: 1, next: None, asked }
+    }
+
+    /// Where the first record goes, if that was asked for.
+    fn front(&self) -> Option<Target> {
+        if self.count > 0 { self.target } else { self.next }
+    }
+
+    fn holds_for(&self, topic: &Topic) -> bool {
+        self.asked == (topic.index(), topic.partitions())
+    }
+
+    /// What is left of it after `error`: a record that is refused is not handed in again.
+    fn filter(self, error: &NotAppended) -> Self {
+        if matches!(error, NotAppended::NoMemory { .. }) { self } else { Self::default() }
+    }
+
+    /// The first record was appended.
+    fn advance(&mut self) {
+        match self.count.checked_sub(1) {
+            Some(left) => self.count = left,
+            None => self.next = None,
+        }
+    }
 }
 
 /// More records than this are not appended under one lock.
@@ -237,14 +280,21 @@ impl Accumulator {
         receipt: bool,
         provision: &mut Provision,
     ) -> Result<Option<Delivery>, NotAppended> {
-        let target = self.plan(topic, intent)?;
+        let known = provision.ahead.front().filter(|_| provision.ahead.holds_for(topic));
+        let target = match known {
+            Some(target) => self.resume(target)?,
+            None => self.plan(topic, intent)?,
+        };
         let stripe = provision.stripe;
-        let lane = topic.lane(target.partition(topic, stripe)).expect("a planned partition exists");
+        let lane = target.lane(topic, stripe)?;
         let mut supply = self.supply(target, &mut provision.segment);
         loop {
             let mut locked = lane.lock();
             let missed = match locked.append(&intent.record, &mut supply) {
                 Appended::Done(placed) => {
+                    if known.is_some() {
+                        provision.ahead.advance();
+                    }
                     let delivery = receipt.then(|| locked.receipt(&placed));
                     self.follow_up(topic, lane, &locked.unlock(), stripe);
                     return Ok(delivery);
@@ -252,7 +302,11 @@ impl Accumulator {
                 missed => missed,
             };
             self.follow_up(topic, lane, &locked.unlock(), stripe);
-            self.make_good(&mut supply, missed)?;
+            if let Err(error) = self.make_good(&mut supply, missed) {
+                let ahead = known.map_or_else(|| Ahead::of_one(target, topic), |_| provision.ahead);
+                provision.ahead = ahead.filter(&error);
+                return Err(error);
+            }
         }
     }
 
@@ -271,22 +325,35 @@ impl Accumulator {
         }
         let mut receipts = deliveries;
         let mut done = 0;
-        let mut ahead = Ahead::default();
+        let mut ahead = std::mem::take(&mut provision.ahead);
+        if !ahead.holds_for(topic) {
+            ahead = Ahead { asked: (topic.index(), topic.partitions()), ..Ahead::default() };
+        }
         while done < intents.len() {
             let target = match self.look_ahead(topic, &intents[done..], &mut ahead) {
                 Ok(target) => target,
                 Err(error) => return (done, Err(error)),
             };
-            let stretch = &intents[done..done + ahead.count];
+            let stretch = &intents[done..intents.len().min(done + ahead.count)];
             let (count, result) =
                 self.append_stretch(topic, stretch, target, &mut receipts, provision);
             done += count;
             ahead.count -= count;
             if let Err(error) = result {
+                provision.ahead = ahead.filter(&error);
                 return (done, Err(error));
             }
         }
+        provision.ahead = ahead;
         (done, Ok(()))
+    }
+
+    /// Goes on with a record that was planned a while ago.
+    fn resume(&self, target: Target) -> Result<Target, NotAppended> {
+        if self.is_closed() {
+            return Err(NotAppended::Refused(Refusal::Closed));
+        }
+        Ok(target)
     }
 
     /// Asks where the records at the front of `intents` go, up to the first that goes elsewhere.
@@ -299,15 +366,19 @@ impl Accumulator {
         if let Some(target) = ahead.target
             && ahead.count > 0
         {
-            return Ok(target);
+            return self.resume(target);
         }
-        let target = ahead.next.take().unwrap_or_else(|| self.plan(topic, &intents[0]))?;
+        let target = match ahead.next.take() {
+            Some(target) => target,
+            None => self.plan(topic, &intents[0])?,
+        };
         ahead.target = Some(target);
         ahead.count = 1;
         for intent in intents.iter().take(LONGEST_STRETCH).skip(1) {
-            let next = self.plan(topic, intent);
-            if next != Ok(target) {
-                ahead.next = Some(next);
+            // A record that is refused before the partitioner is asked is refused in its turn.
+            let next = self.plan(topic, intent).ok();
+            if next != Some(target) {
+                ahead.next = next;
                 break;
             }
             ahead.count += 1;
@@ -326,7 +397,10 @@ impl Accumulator {
         provision: &mut Provision,
     ) -> (usize, Result<(), NotAppended>) {
         let stripe = provision.stripe;
-        let lane = topic.lane(target.partition(topic, stripe)).expect("a planned partition exists");
+        let lane = match target.lane(topic, stripe) {
+            Ok(lane) => lane,
+            Err(error) => return (0, Err(error)),
+        };
         let mut supply = self.supply(target, &mut provision.segment);
         let mut done = 0;
         loop {
@@ -418,6 +492,7 @@ impl Accumulator {
         let payload = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
         let limit = self.max_request_size.min(self.memory.limit());
         record.headers.is_empty()
+            && record.timestamp.is_none_or(|timestamp| timestamp >= 0)
             && payload + batch_header::LEN + 64 <= limit
             && !self.closed.load(Ordering::Relaxed)
     }
@@ -426,6 +501,10 @@ impl Accumulator {
     fn check(&self, record: &Record<'_>) -> Result<(), NotAppended> {
         if self.closed.load(Ordering::Relaxed) {
             return Err(NotAppended::Refused(Refusal::Closed));
+        }
+        // As Java: a negative one would be taken for "no timestamp" somewhere on the way.
+        if let Some(timestamp) = record.timestamp.filter(|timestamp| *timestamp < 0) {
+            return Err(NotAppended::Refused(Refusal::NegativeTimestamp { timestamp }));
         }
         let size = record::upper_bound(record) + batch_header::LEN;
         let too_large =
@@ -445,34 +524,30 @@ impl Accumulator {
         if !self.is_plainly_fine(&intent.record) {
             self.check(&intent.record)?;
         }
-        let partitions = topic.partitions();
-        let record = &intent.record;
-        let partition = match intent.partition {
-            Some(partition) => partition,
-            None => {
-                let keyed = Keyed::new(topic.name(), record.key, record.value);
-                match self.partitioner.partition(keyed, partitions) {
-                    Choice::Partition(partition) => partition,
-                    Choice::Any => return Ok(Target::Any),
-                }
-            }
-        };
-        match u32::try_from(partition) {
-            Ok(at) if at < partitions => Ok(Target::At(at)),
-            _ => Err(NotAppended::Refused(Refusal::UnknownPartition {
-                partition,
-                partitions: partitions as i32,
-            })),
+        if let Some(partition) = intent.partition {
+            return Ok(Target::At(partition));
         }
+        let record = &intent.record;
+        let keyed = Keyed::new(topic.name(), record.key, record.value);
+        Ok(match self.partitioner.partition(keyed, topic.partitions()) {
+            Choice::Partition(partition) => Target::At(partition),
+            Choice::Any => Target::Any,
+        })
     }
 }
 
 impl Target {
-    fn partition(self, topic: &Topic, stripe: usize) -> u32 {
-        match self {
+    #[inline]
+    fn lane(self, topic: &Topic, stripe: usize) -> Result<&Arc<Lane>, NotAppended> {
+        let at = match self {
             Self::At(at) => at,
-            Self::Any => topic.sticky(stripe),
-        }
+            Self::Any => topic.sticky(stripe).cast_signed(),
+        };
+        let lane = u32::try_from(at).ok().and_then(|at| topic.lane(at));
+        lane.ok_or_else(|| {
+            let partitions = topic.partitions().cast_signed();
+            NotAppended::Refused(Refusal::UnknownPartition { partition: at, partitions })
+        })
     }
 }
 

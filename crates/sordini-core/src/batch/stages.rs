@@ -12,7 +12,7 @@ use crate::error::Obstacle;
 use crate::memory::Memory;
 use crate::time::Instant;
 use crate::wire::batch_header::{self, Contents, Stamp};
-use crate::wire::compress;
+use crate::wire::compress::{self, CompressError};
 
 /// What stays with a batch through all its states.
 #[derive(Debug)]
@@ -106,6 +106,8 @@ pub struct Compressed {
     pub(crate) id: JobId,
     pub(crate) body: Body,
     pub(crate) codec: Codec,
+    /// Why the batch stays as it is, if the codec did not take it.
+    pub(crate) failure: Option<CompressError>,
 }
 
 impl Job {
@@ -131,17 +133,26 @@ impl Job {
         self.body.is_empty()
     }
 
-    /// Compresses. Where the codec fails, or gains nothing, the batch stays as it is: a batch
-    /// that cannot be compressed is still delivered.
+    /// Compresses. Where the codec fails, panics, or gains nothing, the batch stays as it is: a
+    /// batch that cannot be compressed is still delivered.
     #[must_use]
     pub fn run(self) -> Compressed {
-        let Self { id, body, codec, level, memory } = self;
-        match compress::compress(codec, level, body.parts()) {
+        let (codec, level) = (self.codec, self.level);
+        self.run_with(|body| compress::compress(codec, level, body.parts()))
+    }
+
+    /// As `run`, with another codec in its place.
+    pub(crate) fn run_with(
+        self,
+        compress: impl FnOnce(&Body) -> Result<Vec<u8>, CompressError>,
+    ) -> Compressed {
+        let Self { id, body, codec, memory, .. } = self;
+        match compress::guarded(|| compress(&body)) {
             Ok(bytes) if bytes.len() < body.len() => {
                 let body = Body(memory.exchange(body.0, vec![bytes]));
-                Compressed { id, body, codec }
+                Compressed { id, body, codec, failure: None }
             }
-            Ok(_) | Err(_) => Compressed { id, body, codec: Codec::None },
+            unpacked => Compressed { id, body, codec: Codec::None, failure: unpacked.err() },
         }
     }
 }

@@ -209,6 +209,15 @@ pub enum Trace {
         /// The broker's answer.
         code: ErrorCode,
     },
+    /// A codec failed or panicked: its batch goes uncompressed.
+    CodecFailed {
+        /// The batch's topic.
+        topic: Arc<str>,
+        /// The batch's partition.
+        partition: i32,
+        /// Why, for a person.
+        cause: Arc<str>,
+    },
     /// The producer has its id.
     ProducerId {
         /// The id.

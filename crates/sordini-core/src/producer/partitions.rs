@@ -10,6 +10,7 @@ use crate::batch::stages::Compressed;
 use crate::error::Refusal;
 use crate::producer::Producer;
 use crate::producer::commands::Life;
+use crate::producer::io::Trace;
 use crate::sequencing::line::Line;
 use crate::sequencing::slot::{Slot, SlotKey};
 use crate::time::Instant;
@@ -256,10 +257,19 @@ impl Producer {
         connection.is_some_and(|connection| connection.can_send(self.now))
     }
 
+    fn trace_codec(&mut self, key: PartitionKey, compressed: &Compressed) {
+        let topic = self.topics.get(&key.0).map(|topic| Arc::clone(topic.name()));
+        if let (Some(error), Some(topic)) = (&compressed.failure, topic) {
+            let cause = error.to_string().into();
+            self.trace(Trace::CodecFailed { topic, partition: key.1, cause });
+        }
+    }
+
     /// A codec is done.
     pub(super) fn on_compressed(&mut self, compressed: Compressed) {
         let id = compressed.id;
         let key = (id.topic, id.partition);
+        self.trace_codec(key, &compressed);
         let slot_key = SlotKey { batch: id.batch, first: 0 };
         let Some(partition) = self.partitions.get_mut(&key) else { return };
         // A batch that expired meanwhile is no longer here; its bytes are freed with `compressed`.

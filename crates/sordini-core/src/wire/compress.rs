@@ -1,6 +1,7 @@
 //! Compresses the records section of a batch, in the framing that Kafka's clients share.
 
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::config::Codec;
 
@@ -29,19 +30,32 @@ fn failed(error: impl std::fmt::Display) -> CompressError {
 /// codecs used are pure Rust and stop there.
 ///
 /// # Errors
-/// If the codec refuses; with [`Codec::None`] always.
+/// If the codec refuses, or panics; with [`Codec::None`] always.
 pub fn compress<'a>(
     codec: Codec,
     level: Option<i32>,
     parts: impl IntoIterator<Item = &'a [u8]>,
 ) -> Result<Vec<u8>, CompressError> {
-    match codec {
+    guarded(|| match codec {
         Codec::None => Err(failed("no codec was chosen")),
         Codec::Gzip => gzip(level.unwrap_or(-1), parts),
         Codec::Snappy => xerial(parts),
         Codec::Lz4 => lz4(parts),
         Codec::Zstd => zstd(level.unwrap_or(3), parts),
-    }
+    })
+}
+
+/// Runs a codec, which is other people's code: a panic there must cost the compression of one
+/// batch, not the producer.
+///
+/// # Errors
+/// The codec's, or that it panicked. What it panicked with may quote the records, so that is left
+/// to the panic hook.
+pub(crate) fn guarded(
+    codec: impl FnOnce() -> Result<Vec<u8>, CompressError>,
+) -> Result<Vec<u8>, CompressError> {
+    // Sound: the input is only read, and the output is dropped with the panic.
+    catch_unwind(AssertUnwindSafe(codec)).unwrap_or_else(|_| Err(failed("the codec panicked")))
 }
 
 fn gzip<'a>(

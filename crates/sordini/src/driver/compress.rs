@@ -29,7 +29,7 @@ struct Done {
     bell: Arc<Bell>,
 }
 
-/// Reports even if the codec panics.
+/// Reports even if the job panics, which a codec's panic does not make it do.
 struct Report {
     done: Arc<Done>,
     result: Option<Compressed>,
@@ -83,7 +83,7 @@ impl Compressors {
     /// What is done since the last call.
     ///
     /// # Panics
-    /// If a codec panicked: its batch is gone, and the driver must end and say so.
+    /// If a job panicked beside its codec: the batch is gone, and the driver must end and say so.
     pub(super) fn done(&mut self) -> Vec<Compressed> {
         let mut done = std::mem::take(&mut self.inline);
         let results = {
@@ -91,7 +91,9 @@ impl Compressors {
             std::mem::take(&mut *results)
         };
         self.running -= results.len();
-        done.extend(results.into_iter().map(|result| result.expect("a codec does not panic")));
+        done.extend(
+            results.into_iter().map(|result| result.expect("S1: a job gives its batch back")),
+        );
         self.dispatch();
         done
     }

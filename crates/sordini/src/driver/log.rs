@@ -25,6 +25,7 @@ enum Kind {
     Retry,
     Failed,
     Epoch,
+    Codec,
     DataLoss,
 }
 
@@ -101,6 +102,11 @@ impl Log {
                     );
                 }
             }
+            Trace::CodecFailed { topic, partition, cause } => {
+                if self.admits(Kind::Codec) {
+                    warn!(%topic, partition, %cause, "batch goes uncompressed");
+                }
+            }
             Trace::ProducerId { producer_id, epoch } => {
                 debug!(producer_id, epoch, "producer id acquired");
             }
@@ -147,4 +153,46 @@ impl Log {
 /// Text of a peer, without what a terminal would obey, cut to 256 characters.
 fn plain(text: &str) -> String {
     text.chars().take(256).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use sordini_core::producer::io::Trace;
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Level, Metadata, Subscriber};
+
+    use super::{BURST, Log};
+
+    /// The levels of what was logged.
+    #[derive(Clone, Default)]
+    struct Levels(Arc<Mutex<Vec<Level>>>);
+
+    impl Subscriber for Levels {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn event(&self, event: &Event<'_>) {
+            self.0.lock().expect("no panic").push(*event.metadata().level());
+        }
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_codec_that_fails_is_warned_of_and_never_floods() {
+        let levels = Levels::default();
+        let _here = tracing::subscriber::set_default(levels.clone());
+        let mut log = Log::new("client");
+        let cause = "compression failed: the codec panicked".into();
+        let failed = Trace::CodecFailed { topic: "t".into(), partition: 0, cause };
+        (0..100).for_each(|_| log.trace(&failed));
+        assert_eq!(*levels.0.lock().expect("no panic"), [Level::WARN; BURST as usize]);
+    }
 }

@@ -32,10 +32,10 @@ fn a_record_is_read_as_it_was_handed_in() {
     ];
     let key = Some(&b"k"[..]);
     let records = [
-        Record { key, value: Some(b"v"), headers: &headers, timestamp: Some(-1) },
+        Record { key, value: Some(b"v"), headers: &headers, timestamp: Some(1) },
         Record { key: Some(b""), value: Some(b""), headers: &[], timestamp: Some(i64::MAX / 2) },
         Record { key: None, value: None, headers: &headers[1..2], timestamp: Some(0) },
-        Record { key, value: None, headers: &[], timestamp: Some(-77) },
+        Record { key, value: None, headers: &[], timestamp: Some(77) },
         Record::default(),
     ];
     for record in records {
@@ -51,19 +51,41 @@ fn a_record_is_read_as_it_was_handed_in() {
 fn timestamps_too_far_apart_for_one_batch_go_to_two() {
     let world = World::new(|_| {});
     let topic = world.topic(1);
-    let stamps = [i64::MIN, i64::MAX, i64::MIN, -1, 0, i64::MAX, i64::MAX - 1, 5];
+    // Only a clock can be before 1970.
+    world.clock.set(i64::MIN);
+    let stamps = [i64::MIN, i64::MAX, 0, i64::MAX - 1, 5];
     for timestamp in stamps {
-        let record = Record { timestamp: Some(timestamp), ..Record::default() };
-        world.append_record(&topic, Some(0), record).detach();
+        let timestamp = Some(timestamp).filter(|it| *it >= 0);
+        world.append_record(&topic, Some(0), Record { timestamp, ..Record::default() }).detach();
     }
-    world.append_record(&topic, Some(0), Record::default()).detach();
     let taken = take_all(topic.lane(0).unwrap());
     let seen: Vec<_> = taken.into_iter().map(read).collect();
     let counts: Vec<_> = seen.iter().map(Vec::len).collect();
-    // MIN | MAX | MIN, -1 | 0, MAX, MAX - 1, 5, now
-    assert_eq!(counts, [1, 1, 2, 5]);
+    assert_eq!(counts, [1, 4], "from MIN no delta reaches MAX");
     let seen: Vec<_> = seen.iter().flatten().map(|seen| seen.timestamp).collect();
-    assert_eq!(seen, [&stamps[..], &[NOON]].concat());
+    assert_eq!(seen, stamps);
+}
+
+#[test]
+fn a_negative_timestamp_is_refused_with_its_value_and_the_remedy() {
+    let world = World::new(|_| {});
+    let topic = world.topic(1);
+    for timestamp in [-1, -77, i64::MIN] {
+        let record = Record { timestamp: Some(timestamp), ..Record::default() };
+        let intents = [Intent { record, partition: Some(0) }; 2];
+        let refusal = NotAppended::Refused(Refusal::NegativeTimestamp { timestamp });
+        let mut provision = Provision::default();
+        let one = world.accumulator.try_append(&topic, &intents[0], false, &mut provision);
+        assert_eq!(one.map(drop), Err(refusal.clone()));
+        let run = world.accumulator.append_run(&topic, &intents, None, &mut provision);
+        assert_eq!(run, (0, Err(refusal)));
+    }
+    let text = Refusal::NegativeTimestamp { timestamp: -77 }.to_string();
+    assert!(text.contains("-77") && text.contains("since 1970"), "{text}");
+    assert_eq!(world.reserved(), 0);
+    world
+        .append_record(&topic, Some(0), Record { timestamp: Some(0), ..Record::default() })
+        .detach();
 }
 
 #[test]
@@ -88,14 +110,14 @@ fn a_record_without_a_timestamp_takes_the_time_not_its_neighbours() {
 fn the_receipt_tells_the_records_timestamp() {
     let world = World::new(|_| {});
     let topic = world.topic(1);
-    let own = Record { timestamp: Some(-9), ..Record::default() };
+    let own = Record { timestamp: Some(9), ..Record::default() };
     let receipts = [own, Record::default()].map(|of| world.append_record(&topic, Some(0), of));
     let batch = topic.lane(0).unwrap().take(true).0.unwrap();
     let deduplicated = Deduplicated::No;
     let written = Outcome::Written { base_offset: Some(5), log_append_time: None, deduplicated };
     batch.completion.resolve(0..2, written);
     let told = receipts.map(|receipt| receipt.outcome().unwrap().unwrap());
-    assert_eq!(told.map(|told| (told.offset, told.timestamp)), [(Some(5), -9), (Some(6), NOON)]);
+    assert_eq!(told.map(|told| (told.offset, told.timestamp)), [(Some(5), 9), (Some(6), NOON)]);
 }
 
 #[test]
@@ -113,7 +135,7 @@ fn only_the_record_that_opens_a_batch_reads_the_clock() {
     assert_eq!(world.clock.reads() as u64, opened);
     // A segment brought along is not a reason to look at the clock either.
     let mut provision =
-        Provision { segment: world.accumulator.memory().try_take(1024, 0), stripe: 0 };
+        Provision { segment: world.accumulator.memory().try_take(1024, 0), ..Provision::default() };
     world.accumulator.try_append(&topic, &value(b"x"), false, &mut provision).unwrap();
     assert_eq!(world.clock.reads() as u64, opened);
     assert!(provision.segment.is_some(), "it was not needed");
@@ -478,7 +500,7 @@ fn nobody_waits_for_memory_while_holding_some() {
     });
     let topic = world.topic(1);
     let memory = world.accumulator.memory();
-    let mut provision = Provision { segment: memory.try_take(1024, 0), stripe: 0 };
+    let mut provision = Provision { segment: memory.try_take(1024, 0), ..Provision::default() };
     let hog = memory.try_take(4096, 0);
     let large = vec![0; 18_000];
     let full = world.accumulator.try_append(&topic, &value(&large), false, &mut provision);
@@ -636,4 +658,93 @@ fn an_append_before_the_partitions_are_known_is_told_to_wait() {
     topic.resolve();
     let single = world.accumulator.try_append(&topic, &value(b"v"), false, &mut provision);
     assert_eq!(single.err(), Some(NotAppended::Unresolved));
+}
+
+/// Gives partitions in turn, and counts how often it was asked.
+#[derive(Default)]
+struct InTurn(AtomicUsize);
+
+impl Partitioner for InTurn {
+    fn partition(&self, _: Keyed<'_>, partitions: u32) -> Choice {
+        let turn = self.0.fetch_add(1, Ordering::SeqCst);
+        Choice::Partition((turn % partitions as usize) as i32)
+    }
+}
+
+/// A data plane of one small batch a record, all of whose memory somebody holds.
+fn starved(partitions: u32) -> (World, Arc<Topic>, Arc<InTurn>, crate::memory::Segment) {
+    let in_turn = Arc::new(InTurn::default());
+    let small = |config: &mut crate::config::Config| {
+        config.buffer_memory = 16 << 10;
+        config.batch_size = 0;
+    };
+    let world = World::with(small, Some(Arc::clone(&in_turn) as _));
+    let topic = world.topic(partitions);
+    let hog = world.accumulator.memory().try_take(16 << 10, 0).expect("it is all free");
+    (world, topic, in_turn, hog)
+}
+
+fn filled(topic: &Topic) -> Vec<usize> {
+    topic.lanes().map(|lane| take_all(lane).len()).collect()
+}
+
+#[test]
+fn a_partitioner_is_asked_once_for_a_record_that_waits_for_memory() {
+    // KAFKA-9965
+    let (world, topic, in_turn, hog) = starved(4);
+    let mut provision = Provision::new(0);
+    let mut append = || world.accumulator.try_append(&topic, &value(b"v"), false, &mut provision);
+    for _ in 0..3 {
+        assert!(matches!(append(), Err(NotAppended::NoMemory { .. })));
+    }
+    drop(hog);
+    append().unwrap();
+    assert_eq!(filled(&topic), [1, 0, 0, 0]);
+    append().unwrap();
+    assert_eq!(filled(&topic), [0, 1, 0, 0], "the next record is asked for");
+    assert_eq!(in_turn.0.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn a_partitioner_is_asked_once_for_each_record_of_a_run_that_waits_for_memory() {
+    let (world, topic, in_turn, hog) = starved(3);
+    let mut provision = Provision::new(0);
+    let run = [value(b"v"); 6];
+    let mut rest = &run[..];
+    let (done, result) = world.accumulator.append_run(&topic, rest, None, &mut provision);
+    assert!(done == 0 && matches!(result, Err(NotAppended::NoMemory { .. })));
+    drop(hog);
+    // One alone, as after a wait; then the others.
+    world.accumulator.try_append(&topic, &rest[0], false, &mut provision).unwrap();
+    rest = &rest[1..];
+    assert_eq!(world.accumulator.append_run(&topic, rest, None, &mut provision), (5, Ok(())));
+    assert_eq!(filled(&topic), [2, 2, 2]);
+    assert_eq!(in_turn.0.load(Ordering::SeqCst), 6);
+}
+
+#[test]
+fn a_choice_made_for_fewer_partitions_is_made_anew() {
+    let (world, topic, in_turn, hog) = starved(1);
+    let mut provision = Provision::new(0);
+    let mut append = || world.accumulator.try_append(&topic, &value(b"v"), false, &mut provision);
+    append().expect_err("no memory");
+    topic.grow(2, None);
+    drop(hog);
+    append().unwrap();
+    assert_eq!(filled(&topic), [0, 1]);
+    assert_eq!(in_turn.0.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn a_record_that_is_refused_after_a_wait_leaves_no_choice_to_the_next() {
+    let (world, topic, in_turn, hog) = starved(2);
+    let mut provision = Provision::new(0);
+    let mut append = || world.accumulator.try_append(&topic, &value(b"v"), false, &mut provision);
+    append().expect_err("no memory");
+    drop(hog);
+    topic.lane(0).unwrap().refuse(&Refusal::TopicGone);
+    assert_eq!(append().map(drop), Err(NotAppended::Refused(Refusal::TopicGone)));
+    append().unwrap();
+    assert_eq!(filled(&topic), [0, 1]);
+    assert_eq!(in_turn.0.load(Ordering::SeqCst), 2);
 }

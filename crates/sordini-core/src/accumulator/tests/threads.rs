@@ -41,7 +41,7 @@ fn append(
     stripe: usize,
 ) -> Result<Delivery, Refusal> {
     let intent = value(text.as_bytes());
-    let mut provision = Provision { segment: None, stripe };
+    let mut provision = Provision::new(stripe);
     let mut turn = None;
     loop {
         let appended = match &turn {
@@ -166,7 +166,7 @@ fn runs_against_takes_lose_and_double_nothing() {
     let lanes = storm(&world, &topic, 2, |thread| {
         let texts: Vec<_> = (0..3000).map(|number| text(thread, number)).collect();
         let intents: Vec<_> = texts.iter().map(|text| value(text.as_bytes())).collect();
-        let mut provision = Provision { segment: None, stripe: thread };
+        let mut provision = Provision::new(thread);
         let mut receipts = BatchDeliveries::default();
         let mut done = 0;
         while done < intents.len() {

@@ -307,3 +307,20 @@ fn the_machine_tells_what_happens() {
     assert!(!told(|it| matches!(it, Trace::Retry { code: Some(ErrorCode::None), .. })));
     world.end();
 }
+
+#[test]
+fn a_codec_that_panics_costs_its_batches_their_compression_and_nothing_else() {
+    let mut world = World::with(1, 1, |config| config.compression_type = Codec::Gzip);
+    world.net.codec_panics = true;
+    let ids = world.send_many(3);
+    world.settle();
+    world.assert_written(&ids);
+    assert_eq!(world.log(), ids);
+    let failed = world.traces.iter().filter(|(_, it)| matches!(it, Trace::CodecFailed { .. }));
+    assert_eq!(failed.count(), 3, "each is told of");
+    world.net.codec_panics = false;
+    let next = world.send();
+    world.settle();
+    world.assert_written(&[next]);
+    world.end();
+}

@@ -130,6 +130,8 @@ pub(super) struct Net {
     /// The network takes nothing.
     pub(super) stalled: bool,
     pub(super) compress: Duration,
+    /// Codecs panic.
+    pub(super) codec_panics: bool,
     /// Timers fire so much later than asked.
     pub(super) timer_lag: Duration,
     /// The next Produce request breaks its connection after so many bytes.
@@ -266,6 +268,7 @@ impl World {
                 fragment: None,
                 stalled: false,
                 compress: Duration::from_millis(2),
+                codec_panics: false,
                 timer_lag: Duration::ZERO,
                 cut_produce: None,
                 breaks: 0,
@@ -389,7 +392,12 @@ impl World {
             Output::Transmit { conn, frame } => self.transmit(conn, frame),
             Output::Compress(job) => {
                 let delay = self.net.compress;
-                self.after(delay, Event::Compressed(job.run()));
+                let compressed = if self.net.codec_panics {
+                    job.run_with(|_| panic!("a codec, as ordered"))
+                } else {
+                    job.run()
+                };
+                self.after(delay, Event::Compressed(compressed));
             }
             Output::Deliver(delivered) => {
                 let failed = matches!(delivered.outcome, Outcome::Failed(_));
@@ -793,7 +801,8 @@ impl World {
         let value = value_of(id, len);
         let intent =
             Intent { record: Record { value: Some(&value), ..Record::default() }, partition };
-        let mut provision = Provision { segment, stripe: 0 };
+        let mut provision = Provision::new(0);
+        provision.segment = segment;
         let result = if turn.is_some() || provision.segment.is_some() {
             accumulator.append_in_turn(topic, &intent, true, &mut provision)
         } else {
