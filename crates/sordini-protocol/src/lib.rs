@@ -18,6 +18,8 @@ mod error_code;
 pub mod frame;
 mod message;
 pub mod messages;
+#[doc(hidden)]
+pub mod mutant;
 mod reader;
 pub mod records;
 mod uuid;
