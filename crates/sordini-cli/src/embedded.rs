@@ -1,10 +1,11 @@
 //! The broker that a command brings along when it is given none.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use sordini_broker::server::StartError;
 use sordini_broker::storage::OpenFolderError;
-use sordini_broker::{Server, ServerBuilder};
+use sordini_broker::{OpenError, Server, ServerBuilder};
 
 use crate::exit::Failure;
 use crate::terminal;
@@ -25,8 +26,13 @@ impl Embedded {
     pub(crate) async fn open(folder: &Path) -> Result<Self, Failure> {
         let server = start(Server::builder().data_dir(folder)).await.map_err(|error| {
             let locked = matches!(error, StartError::Folder(OpenFolderError::Locked { .. }));
-            let hint = "; if that is a `sordini serve`, talk to it: -b HOST:PORT";
-            Failure::usage(format!("{error}{}", if locked { hint } else { "" }))
+            let mut failure = refused(folder, &error);
+            if locked {
+                failure
+                    .message
+                    .push_str("; if that is a `sordini serve`, talk to it: -b HOST:PORT");
+            }
+            failure
         })?;
         Ok(Self { address: server.bootstrap(), server })
     }
@@ -57,6 +63,21 @@ impl Embedded {
     }
 }
 
+/// Why a server on this folder does not start.
+pub(crate) fn refused(folder: &Path, error: &StartError) -> Failure {
+    let folder = folder.display();
+    Failure::usage(match error {
+        StartError::Open(OpenError::Storage(full)) if full.kind() == ErrorKind::StorageFull => {
+            format!(
+                "the folder {folder} can't be opened: its disk is full, and a broker that starts \
+                 has to write a little; free some space ({full})"
+            )
+        }
+        StartError::Open(error) => format!("the folder {folder} can't be opened: {error}"),
+        error => error.to_string(),
+    })
+}
+
 /// Starts a server, and says what it had to mend.
 ///
 /// # Errors
@@ -79,5 +100,24 @@ pub(crate) async fn start(builder: ServerBuilder) -> Result<Server, StartError> 
 pub(crate) async fn stop(server: Server) {
     if let Err(error) = server.shutdown().await {
         terminal::warn(format!("the broker's folder could not be closed cleanly: {error}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_can_not_be_opened_is_named_and_a_full_disk_has_a_remedy() {
+        let told = |kind: ErrorKind| {
+            let error = StartError::Open(OpenError::Storage(kind.into()));
+            let failure = refused(Path::new("a/b"), &error);
+            assert_eq!(failure.code, crate::exit::USAGE);
+            failure.message
+        };
+        let full = told(ErrorKind::StorageFull);
+        assert!(full.contains("folder a/b") && full.contains("free some space"), "{full}");
+        let other = told(ErrorKind::PermissionDenied);
+        assert!(other.contains("folder a/b") && !other.contains("full"), "{other}");
     }
 }

@@ -71,7 +71,8 @@ pub(crate) async fn run(args: Args) -> Outcome {
     if let Some(advertise) = &args.advertise {
         builder = builder.advertise(advertise);
     }
-    let server = embedded::start(builder).await.map_err(Failure::usage)?;
+    let server = embedded::start(builder).await;
+    let server = server.map_err(|error| embedded::refused(&args.data, &error))?;
     if !server.addr().ip().is_loopback() {
         terminal::warn(format!(
             "anybody who reaches {} can read, write and delete: there is no authentication yet",

@@ -9,7 +9,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use sordini::{BatchDeliveries, Fate, Outcome, RunOutcome};
+use sordini::{
+    BatchDeliveries, Cause, DeliveryError, ErrorCode, Fate, Obstacle, Outcome, RunOutcome,
+};
 
 use crate::exit::Failure;
 use crate::input::lines;
@@ -235,7 +237,7 @@ impl Ledger {
                         Fate::NotWritten => self.tally.failed += count as u64,
                         Fate::Unknown => self.tally.unknown += count as u64,
                     }
-                    self.first_failure.get_or_insert_with(|| error.to_string());
+                    self.first_failure.get_or_insert_with(|| explained(error));
                     self.write(these)?;
                 }
             }
@@ -251,6 +253,22 @@ impl Ledger {
             None => Ok(()),
         }
     }
+}
+
+/// The error, with what to do about it where it does not say so itself.
+fn explained(error: &DeliveryError) -> String {
+    let code = match error.cause {
+        Cause::Rejected(code) | Cause::Expired { last: Obstacle::Broker(code), .. } => Some(code),
+        _ => None,
+    };
+    let remedy = match code {
+        Some(ErrorCode::MessageTooLarge) => {
+            "; raise the topic's max.message.bytes, or send less in a line"
+        }
+        Some(ErrorCode::KafkaStorageError) => "; see to the broker's disk: is it full?",
+        _ => "",
+    };
+    format!("{error}{remedy}")
 }
 
 fn unwritable(name: &str, error: &io::Error) -> Failure {
