@@ -28,15 +28,19 @@ impl Rng {
     }
 }
 
+/// No pause is shorter, whatever the settings say: what fails at once must not be tried in a loop
+/// that leaves the processor to nobody else.
+pub const SHORTEST: Duration = Duration::from_millis(1);
+
 /// Exponential backoff with 20 % jitter either way (KIP-580): `first`, doubled for each failure
-/// after the first, up to `max`.
+/// after the first, up to `max`, and never below [`SHORTEST`].
 pub fn backoff(first: Duration, max: Duration, failures: u32, rng: &mut Rng) -> Duration {
     let doublings = failures.saturating_sub(1).min(30);
     let base = first.saturating_mul(1 << doublings).min(max.max(first));
     let nanos = u64::try_from(base.as_nanos()).unwrap_or(u64::MAX);
     let spread = nanos / 5 * 2;
     if spread == 0 {
-        return base;
+        return base.max(SHORTEST);
     }
-    Duration::from_nanos(nanos - spread / 2 + rng.below(spread))
+    Duration::from_nanos(nanos - spread / 2 + rng.below(spread)).max(SHORTEST)
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sordini_protocol::{ApiKey, ErrorCode};
 
-use super::peer::Reaction;
+use super::peer::{Answer, Reaction};
 use super::world::World;
 use crate::config::Acks;
 use crate::error::{Fate, Obstacle};
@@ -445,6 +445,52 @@ fn an_error_of_storage_is_retried() {
     let mut world = ready();
     world.script([super::peer::Answer::code(ErrorCode::KafkaStorageError); 2]);
     let id = world.send();
+    world.settle();
+    world.assert_written(&[id]);
+    world.end();
+}
+
+#[test]
+fn without_a_backoff_a_broker_that_refuses_at_once_is_asked_a_thousand_times_a_second_at_most() {
+    // C6
+    let mut world = World::with(1, 1, |config| {
+        config.retry_backoff = Duration::ZERO;
+        config.retry_backoff_max = Duration::ZERO;
+    });
+    world.send();
+    world.settle();
+    world.net.latency = Duration::ZERO;
+    world.script((0..100_000).map(|_| Answer::code(ErrorCode::NotEnoughReplicas)));
+    let id = world.send();
+    let before = (world.count(ApiKey::Produce), world.count(ApiKey::Metadata));
+    world.run(1000);
+    let produces = world.count(ApiKey::Produce) - before.0;
+    assert!((500..=1001).contains(&produces), "{produces} attempts in a second");
+    assert!(world.count(ApiKey::Metadata) - before.1 <= 1001);
+    world.model.answers.clear();
+    world.settle();
+    world.assert_written(&[id]);
+    world.end();
+}
+
+#[test]
+fn without_a_backoff_a_broker_that_is_down_is_tried_a_thousand_times_a_second_at_most() {
+    // C6
+    let mut world = World::with(1, 1, |config| {
+        config.reconnect_backoff = Duration::ZERO;
+        config.reconnect_backoff_max = Duration::ZERO;
+    });
+    world.send();
+    world.settle();
+    world.net.latency = Duration::ZERO;
+    world.node(1).up = false;
+    world.kill_links(1);
+    let id = world.send();
+    let before = world.connects.len();
+    world.run(1000);
+    let connects = world.connects.len() - before;
+    assert!((500..=1001).contains(&connects), "{connects} attempts in a second");
+    world.node(1).up = true;
     world.settle();
     world.assert_written(&[id]);
     world.end();
