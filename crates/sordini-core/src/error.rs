@@ -86,6 +86,8 @@ pub enum Cause {
     SequenceLost(ErrorCode),
     /// The topic was deleted, or deleted and made again with another id.
     TopicGone,
+    /// An append to the record's batch panicked, so the batch was not sent.
+    Damaged,
     /// The producer was closed, and its deadline passed.
     Closed,
     /// The producer's driver ended: its runtime was shut down, it was dropped, or it panicked.
@@ -111,6 +113,9 @@ impl fmt::Display for Cause {
                 code.name()
             ),
             Self::TopicGone => f.write_str("the topic was deleted or made anew"),
+            Self::Damaged => {
+                f.write_str("an append to its batch panicked, so the batch was not sent")
+            }
             Self::Closed => f.write_str("the producer was closed before it was acknowledged"),
             Self::DriverGone => f.write_str("the producer's driver is gone"),
             Self::Fatal(code) => {

@@ -133,6 +133,7 @@ impl ProducerBuilder {
 
     /// Keeps the records that fail, for [`Producer::take_failed`] and the report of
     /// [`Producer::close`]. They go on counting towards `buffer.memory` until they are taken.
+    /// Those that fail while a codec works on their batch follow a moment after their error.
     /// Default false.
     pub fn return_failed(mut self, yes: bool) -> Self {
         self.return_failed = yes;

@@ -237,3 +237,23 @@ async fn a_build_that_is_dropped_leaves_nothing() {
     tokio::task::yield_now().await;
     assert_eq!(broker.monitor().connections(), 0, "nobody is asked before the first record");
 }
+
+#[tokio::test]
+async fn an_iterator_that_panics_inside_extend_spoils_no_batch() {
+    let broker = broker_with(1).await;
+    let producer = producer(&broker).await;
+    let topic = producer.topic("t").expect("a legal name");
+    let mut appender = topic.appender();
+    // What was taken from it in full runs before is accepted.
+    let records = (0..100).map(|i| {
+        assert!(i < 40, "an iterator, as ordered");
+        i.to_string()
+    });
+    let extended = tokio::spawn(async move { appender.extend(records).await.map(drop) });
+    assert!(within(extended).await.expect_err("it panicked").is_panic());
+    within(topic.send("after")).await.expect("it is written");
+    assert!(within(producer.flush()).await.is_clean());
+    let mut expected = numbers(32);
+    expected.push("after".to_owned());
+    assert_eq!(values(&broker, "t", 0).await, expected);
+}

@@ -35,6 +35,8 @@ struct State {
     sticky: usize,
     /// The last batch took all that `batch.size` allows.
     full: bool,
+    /// Larger batches were found too large by the broker.
+    cap: Option<usize>,
     refusal: Option<Refusal>,
 }
 
@@ -119,8 +121,35 @@ impl Lane {
     }
 
     pub(crate) fn lock(&self) -> Locked<'_> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state.lock().unwrap_or_else(|poisoned| self.recover(poisoned));
         Locked { state, partition: self.partition, aftermath: Aftermath::default() }
+    }
+
+    /// After an append that panicked. All that it can have left half done is the open batch: that
+    /// is set aside, to be failed in its turn, and the next append opens a new one, which shares
+    /// nothing with it.
+    #[cold]
+    fn recover<'a>(
+        &'a self,
+        poisoned: PoisonError<MutexGuard<'a, State>>,
+    ) -> MutexGuard<'a, State> {
+        let mut state = poisoned.into_inner();
+        let salvaged = state.open.take().and_then(Open::salvage);
+        state.sealed.extend(salvaged);
+        state.full = false;
+        self.state.clear_poison();
+        state
+    }
+
+    /// Lets no batch grow beyond `limit` bytes from now on, header included and uncompressed, but
+    /// for a record that is larger itself. Lower limits stay.
+    pub(crate) fn cap(&self, limit: usize) {
+        let mut locked = self.lock();
+        let cap = locked.state.cap.map_or(limit, |cap| cap.min(limit));
+        locked.state.cap = Some(cap);
+        if let Some(open) = &mut locked.state.open {
+            open.cap(cap);
+        }
     }
 
     /// Takes the oldest sealed batch; with `seal_open` the open one, where none is sealed.
@@ -217,7 +246,7 @@ impl Locked<'_> {
         if !open.has_room(&fitted) {
             let least = upper_bound(record);
             let Some(segment) = supply.spare.take_if(|spare| spare.room() >= least) else {
-                let wanted = open.wanted_segment(supply.batch_size);
+                let wanted = open.wanted_segment();
                 return Appended::Needs(Need::Segment { least, wanted, opens: false });
             };
             open.grow(segment);
@@ -237,20 +266,21 @@ impl Locked<'_> {
     fn fit(&mut self, record: &Record<'_>, supply: &mut Supply<'_>) -> Result<Fitted, Need> {
         if let Some(open) = &self.state.open {
             let fitted = open.fit(record, supply.coarse);
-            if open.admits(&fitted, supply.batch_size) {
+            if open.admits(&fitted) {
                 return Ok(fitted);
             }
             self.seal_open();
             self.state.full = true;
         }
         let least = upper_bound(record);
-        let wanted = Open::first_segment(supply.batch_size, self.state.full);
+        let limit = self.state.cap.map_or(supply.batch_size, |cap| cap.min(supply.batch_size));
+        let wanted = Open::first_segment(limit, self.state.full);
         if supply.spare.as_ref().is_none_or(|spare| spare.room() < least) {
             return Err(Need::Segment { least, wanted, opens: true });
         }
         let now = supply.now.take().ok_or(Need::Time)?;
         let id = BatchId(supply.ids.fetch_add(1, Ordering::Relaxed));
-        let mut open = Open::new(id, now, self.partition, record);
+        let mut open = Open::new(id, now, self.partition, limit, record);
         supply.spare.take().into_iter().for_each(|segment| open.grow(segment));
         let fitted = open.fit(record, now.wall.0);
         self.state.open = Some(open);

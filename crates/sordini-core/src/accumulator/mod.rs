@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::accumulator::counters::{Counters, add};
-use crate::accumulator::lane::{Aftermath, Appended, Lane, Need, Supply};
+use crate::accumulator::lane::{Aftermath, Appended, Lane, Locked, Need, Supply};
 use crate::accumulator::ready::{Event, Ready, Wake};
 use crate::accumulator::topic::Topic;
 use crate::batch::BatchId;
@@ -153,6 +153,29 @@ impl Ahead {
     }
 }
 
+/// Held over an append: if that panics, the control plane hears of the lane all the same, and
+/// fails what the panic left. Declared before the lock, so that it is told behind it.
+struct Watch<'a> {
+    ready: &'a Ready,
+    lane: &'a Arc<Lane>,
+}
+
+impl Watch<'_> {
+    /// The append went well.
+    #[inline]
+    fn end(self, locked: Locked<'_>) -> Aftermath {
+        let aftermath = locked.unlock();
+        std::mem::forget(self);
+        aftermath
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        self.ready.push(Event::Lane(Arc::clone(self.lane)));
+    }
+}
+
 /// More records than this are not appended under one lock.
 const LONGEST_STRETCH: usize = 64;
 
@@ -289,6 +312,7 @@ impl Accumulator {
         let lane = target.lane(topic, stripe)?;
         let mut supply = self.supply(target, &mut provision.segment);
         loop {
+            let watch = Watch { ready: &self.ready, lane };
             let mut locked = lane.lock();
             let missed = match locked.append(&intent.record, &mut supply) {
                 Appended::Done(placed) => {
@@ -296,12 +320,12 @@ impl Accumulator {
                         provision.ahead.advance();
                     }
                     let delivery = receipt.then(|| locked.receipt(&placed));
-                    self.follow_up(topic, lane, &locked.unlock(), stripe);
+                    self.follow_up(topic, lane, &watch.end(locked), stripe);
                     return Ok(delivery);
                 }
                 missed => missed,
             };
-            self.follow_up(topic, lane, &locked.unlock(), stripe);
+            self.follow_up(topic, lane, &watch.end(locked), stripe);
             if let Err(error) = self.make_good(&mut supply, missed) {
                 let ahead = known.map_or_else(|| Ahead::of_one(target, topic), |_| provision.ahead);
                 provision.ahead = ahead.filter(&error);
@@ -404,6 +428,7 @@ impl Accumulator {
         let mut supply = self.supply(target, &mut provision.segment);
         let mut done = 0;
         loop {
+            let watch = Watch { ready: &self.ready, lane };
             let mut locked = lane.lock();
             let missed = loop {
                 let Some(intent) = intents.get(done).filter(|_| !locked.switches()) else {
@@ -419,7 +444,7 @@ impl Accumulator {
                     missed => break Some(missed),
                 }
             };
-            self.follow_up(topic, lane, &locked.unlock(), stripe);
+            self.follow_up(topic, lane, &watch.end(locked), stripe);
             let Some(missed) = missed else { return (done, Ok(())) };
             if let Err(error) = self.make_good(&mut supply, missed) {
                 return (done, Err(error));

@@ -22,6 +22,10 @@ const fn largest(batch_size: usize) -> usize {
     if batch_size > 256 << 10 { CLASSES[3] } else { CLASSES[2] }
 }
 
+/// An append of a record with this key panics when its bytes are written and not yet counted.
+#[cfg(test)]
+pub(crate) const EXPLOSIVE: &[u8] = b"panics under the lane's lock";
+
 /// A batch that takes records.
 #[derive(Debug)]
 pub(crate) struct Open {
@@ -33,6 +37,8 @@ pub(crate) struct Open {
     max_timestamp: i64,
     count: u32,
     len: usize,
+    /// What it may grow to, header included.
+    limit: usize,
     segments: Vec<Segment>,
     completion: Arc<BatchCompletion>,
 }
@@ -62,7 +68,13 @@ pub(crate) struct Placed {
 }
 
 impl Open {
-    pub(crate) fn new(id: BatchId, now: Now, partition: i32, first: &Record<'_>) -> Self {
+    pub(crate) fn new(
+        id: BatchId,
+        now: Now,
+        partition: i32,
+        limit: usize,
+        first: &Record<'_>,
+    ) -> Self {
         let base_timestamp = first.timestamp.unwrap_or(now.wall.0);
         Self {
             id,
@@ -72,6 +84,7 @@ impl Open {
             max_timestamp: base_timestamp,
             count: 0,
             len: 0,
+            limit,
             segments: Vec::with_capacity(4),
             completion: Arc::new(BatchCompletion::new(partition)),
         }
@@ -86,10 +99,15 @@ impl Open {
         Fitted { measured, timestamp, delta, reaches: !overflows }
     }
 
-    /// May the record join, by `batch.size` and by what a header can count? The first always may.
-    pub(crate) fn admits(&self, fitted: &Fitted, batch_size: usize) -> bool {
+    /// Lowers what the batch may grow to.
+    pub(crate) fn cap(&mut self, limit: usize) {
+        self.limit = self.limit.min(limit);
+    }
+
+    /// May the record join, by the batch's limit and by what a header can count? The first always may.
+    pub(crate) fn admits(&self, fitted: &Fitted) -> bool {
         self.count == 0
-            || (batch_header::LEN + self.len + fitted.len() <= batch_size
+            || (batch_header::LEN + self.len + fitted.len() <= self.limit
                 && self.count < MAX_COUNT
                 && fitted.reaches)
     }
@@ -104,11 +122,11 @@ impl Open {
     }
 
     /// The size of the segment that the batch would like next.
-    pub(crate) fn wanted_segment(&self, batch_size: usize) -> usize {
+    pub(crate) fn wanted_segment(&self) -> usize {
         // Four times the last, up to what the batch can still take.
         let by_growth = SMALLEST << (2 * self.segments.len().min(3));
-        let left = batch_size.saturating_sub(batch_header::LEN + self.len);
-        by_growth.min(largest(batch_size)).min(left.max(SMALLEST))
+        let left = self.limit.saturating_sub(batch_header::LEN + self.len);
+        by_growth.min(largest(self.limit)).min(left.max(SMALLEST))
     }
 
     /// The size of the segment that a batch should start with: all it can take, if the lane's
@@ -135,6 +153,8 @@ impl Open {
         let index = self.count;
         let segment = self.segments.last_mut().expect("S1: an open batch has a segment");
         record::push(segment.buffer(), record, index, fitted.delta, fitted.measured);
+        #[cfg(test)]
+        assert!(record.key != Some(EXPLOSIVE), "half an append, as ordered");
         self.count += 1;
         self.len += fitted.len();
         self.max_timestamp = self.max_timestamp.max(fitted.timestamp);
@@ -152,6 +172,19 @@ impl Open {
             records: 0..self.count,
             completion: self.completion,
             body: Body(self.segments),
+            damaged: false,
         }
+    }
+
+    /// Seals what is left after an append panicked: the records before that one, to be failed.
+    /// `None` if there are none.
+    pub(crate) fn salvage(mut self) -> Option<Sealed> {
+        let mut whole = self.len;
+        for segment in &mut self.segments {
+            let bytes = segment.buffer();
+            bytes.truncate(whole);
+            whole -= bytes.len();
+        }
+        (self.count > 0).then(|| Sealed { damaged: true, ..self.seal() })
     }
 }

@@ -27,6 +27,8 @@ pub struct Sealed {
     pub completion: Arc<BatchCompletion>,
     /// The encoded records, not compressed.
     pub body: Body,
+    /// An append to it panicked: it is not to be sent.
+    pub damaged: bool,
 }
 
 impl Sealed {

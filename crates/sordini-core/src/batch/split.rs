@@ -119,6 +119,7 @@ pub fn halve(
     let ranges = [meta.records.start..middle, middle..meta.records.end];
     let stamps = [stamp, follow(stamp, first.count)];
     let timestamps = [&first, &second].map(|cut| (cut.base_timestamp, cut.max_timestamp));
+    let lens = [first.bytes.len(), second.bytes.len()];
     let packed = [first.pack(codec, level), second.pack(codec, level)];
     let codecs = [packed[0].0, packed[1].0];
     let parts = packed.map(|(_, bytes)| bytes).into();
@@ -133,6 +134,7 @@ pub fn halve(
             completion: Arc::clone(&meta.completion),
             base_timestamp: timestamps[half].0,
             max_timestamp: timestamps[half].1,
+            uncompressed: lens[half],
             attempts: meta.attempts,
             ambiguous: false,
             obstacle: meta.obstacle.clone(),

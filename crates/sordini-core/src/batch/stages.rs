@@ -29,6 +29,8 @@ pub struct Meta {
     pub base_timestamp: i64,
     /// The largest timestamp, in milliseconds.
     pub max_timestamp: i64,
+    /// Bytes of its records before compression.
+    pub uncompressed: usize,
     /// How often it was handed to a connection and at least begun to be written.
     pub attempts: u32,
     /// Some attempt's outcome is unknown: it must not be stamped anew, split, or called not
@@ -166,6 +168,7 @@ impl From<&Sealed> for Meta {
             completion: Arc::clone(&sealed.completion),
             base_timestamp: sealed.base_timestamp,
             max_timestamp: sealed.max_timestamp,
+            uncompressed: sealed.body.len(),
             attempts: 0,
             ambiguous: false,
             obstacle: Obstacle::NoAnswer,

@@ -25,13 +25,13 @@ type Seen = (i64, Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Option<Vec<u8>>
 
 fn sealed(memory: &Arc<Memory>, records: &[Record<'_>]) -> Sealed {
     let now = Now { mono: Instant::from_millis(5), wall: Timestamp(1000) };
-    let mut open = Open::new(BatchId(9), now, 4, &records[0]);
+    let mut open = Open::new(BatchId(9), now, 4, usize::MAX, &records[0]);
     for record in records {
         let fitted = open.fit(record, 1000);
         if !open.has_room(&fitted) {
             open.grow(memory.try_take(fitted.len(), 4096).expect("there is memory"));
         }
-        assert!(open.admits(&fitted, usize::MAX));
+        assert!(open.admits(&fitted));
         open.push(record, fitted);
     }
     open.seal()
@@ -222,7 +222,7 @@ fn a_batch_that_may_be_in_the_log_keeps_its_stamp() {
 #[test]
 #[should_panic(expected = "S1")]
 fn a_batch_without_records_is_not_sealed() {
-    drop(Open::new(BatchId(0), Now::default(), 0, &Record::default()).seal());
+    drop(Open::new(BatchId(0), Now::default(), 0, 0, &Record::default()).seal());
 }
 
 #[test]

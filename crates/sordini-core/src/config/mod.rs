@@ -130,6 +130,7 @@ pub struct Config {
     /// `max.in.flight.requests.per.connection`: 1 or more, at most 5 with idempotence; default 5.
     pub max_in_flight_requests_per_connection: u32,
     /// `batch.size`: uncompressed bytes per batch; 0 means one record per batch; default 16 384.
+    /// Where a broker refuses a batch as too large, the partition's later ones are half its size.
     pub batch_size: usize,
     /// `linger.ms`: how long an open batch waits for company; default 5 ms (KIP-1030).
     pub linger: Duration,
@@ -143,11 +144,13 @@ pub struct Config {
     pub request_timeout: Duration,
     /// `delivery.timeout.ms`: from acceptance to the outcome, everything included; default 120 s.
     pub delivery_timeout: Duration,
-    /// `retry.backoff.ms`: first pause before a retry; default 100 ms.
+    /// `retry.backoff.ms`: first pause before a retry; default 100 ms. A pause is never
+    /// shorter than 1 ms, even with 0.
     pub retry_backoff: Duration,
     /// `retry.backoff.max.ms`: the pause doubles up to this (KIP-580); default 1 s.
     pub retry_backoff_max: Duration,
-    /// `reconnect.backoff.ms`: first pause before a reconnect to one broker; default 50 ms.
+    /// `reconnect.backoff.ms`: first pause before a reconnect to one broker; default 50 ms. A
+    /// pause is never shorter than 1 ms, even with 0.
     pub reconnect_backoff: Duration,
     /// `reconnect.backoff.max.ms`: the pause doubles up to this; default 1 s.
     pub reconnect_backoff_max: Duration,

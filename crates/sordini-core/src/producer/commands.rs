@@ -104,7 +104,8 @@ impl Producer {
             let flush = self.flushes.remove(at);
             self.finish(flush.token, Finished::Flushed);
         }
-        if self.close_deadline().is_some() && !self.is_busy() {
+        // What a codec still has is handed back before the end; codecs do not wait for anybody.
+        if self.close_deadline().is_some() && !self.is_busy() && self.owed.is_empty() {
             self.end();
         }
     }
@@ -134,6 +135,7 @@ impl Producer {
         self.requests.clear();
         self.runnable.clear();
         self.timers.clear();
+        self.owed.clear();
         self.finish_closes();
     }
 

@@ -9,6 +9,7 @@ use crate::batch::stages::{Job, JobId};
 use crate::config::{Acks, Codec};
 use crate::connection::produce::{Part, Preface, frame};
 use crate::connection::{Asked, ConnId};
+use crate::error::Cause;
 use crate::producer::Producer;
 use crate::producer::io::Output;
 use crate::producer::partitions::PartitionKey;
@@ -87,18 +88,25 @@ impl Producer {
     fn prepare(&mut self, key: PartitionKey) -> Option<usize> {
         self.claim(key);
         let now = self.now;
-        let due = self.is_lane_due(self.partitions.get(&key)?);
-        let partition = self.partitions.get_mut(&key)?;
-        if let Some(place) = partition.line.next_to_send(now) {
-            return Some(place);
+        loop {
+            let due = self.is_lane_due(self.partitions.get(&key)?);
+            let partition = self.partitions.get_mut(&key)?;
+            if let Some(place) = partition.line.next_to_send(now) {
+                return Some(place);
+            }
+            if !due || !partition.line.has_room() {
+                return None;
+            }
+            let (batch, view) = partition.lane.take(true);
+            partition.view = view;
+            let batch = batch?;
+            if batch.damaged {
+                self.deliver_failed_sealed(key, batch, Cause::Damaged);
+                continue;
+            }
+            self.enlist(key, batch);
+            return self.partitions.get(&key)?.line.next_to_send(now);
         }
-        if !due || !partition.line.has_room() {
-            return None;
-        }
-        let (batch, view) = partition.lane.take(true);
-        partition.view = view;
-        self.enlist(key, batch?);
-        self.partitions.get(&key)?.line.next_to_send(now)
     }
 
     /// Gives the line an identity to stamp with, if it needs one.

@@ -44,7 +44,9 @@ impl Producer {
         // What may be done since a while has been done as far as it could be, and waits for an
         // input. A deadline that passed before some other input waits to be told.
         let soon = Instant::from_nanos(self.now.as_nanos().saturating_add(1));
-        let deadlines = timer.into_iter().chain(connections).chain(self.close_deadline());
+        // A close that has failed everything waits for codecs alone.
+        let close = self.close_deadline().filter(|at| *at > self.now || self.is_busy());
+        let deadlines = timer.into_iter().chain(connections).chain(close);
         let deadlines = deadlines.map(|at| at.max(soon));
         let waits = muted.chain(discovery).chain(reconnect).filter(|at| *at > self.now);
         deadlines.chain(waits).filter(|at| *at != Instant::NEVER).min()

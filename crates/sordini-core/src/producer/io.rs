@@ -125,6 +125,9 @@ pub enum Output {
     Compress(Job),
     /// Records have their outcome: [`BatchCompletion::resolve`] it.
     Deliver(Delivered),
+    /// Records that were told of before as failed: a codec worked on them then. Where the machine
+    /// is abandoned meanwhile, they are not handed back.
+    HandBack(Returned),
     /// A command is done.
     Finish {
         /// Which.
@@ -145,7 +148,8 @@ pub struct Delivered {
     pub records: Range<u32>,
     /// What became of them.
     pub outcome: Outcome,
-    /// The records themselves, if they failed and were asked back.
+    /// The records themselves, if they failed, were asked back, and are here: those that a codec
+    /// works on follow with [`Output::HandBack`].
     pub returned: Option<Returned>,
 }
 

@@ -28,6 +28,7 @@ use crate::accumulator::Accumulator;
 use crate::accumulator::ready::Wake;
 use crate::accumulator::topic::Topic;
 use crate::acks::retry::{Rng, backoff};
+use crate::batch::stages::JobId;
 use crate::cluster::Cluster;
 use crate::cluster::refresh::Refresh;
 use crate::config::Config;
@@ -94,6 +95,8 @@ pub struct Producer {
     on_way: usize,
     /// An append found no memory.
     pressed: bool,
+    /// What is to be handed back once its codec is done.
+    owed: BTreeMap<JobId, outcomes::Owed>,
 }
 
 impl std::fmt::Debug for Producer {
@@ -145,6 +148,7 @@ impl Producer {
             next_candidate,
             on_way: 0,
             pressed: false,
+            owed: BTreeMap::new(),
             config,
         }
     }

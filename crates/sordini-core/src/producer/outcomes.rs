@@ -9,7 +9,7 @@ use crate::accumulator::counters::add;
 use crate::batch::body::Body;
 use crate::batch::completion::{Deduplicated, Outcome};
 use crate::batch::sealed::{Returned, Sealed};
-use crate::batch::stages::{Meta, Ready, Stamped};
+use crate::batch::stages::{Compressed, JobId, Meta, Ready, Stamped};
 use crate::config::Codec;
 use crate::error::{Cause, DeliveryError, Fate, Obstacle, Refusal};
 use crate::idempotence::Identity;
@@ -22,6 +22,21 @@ use crate::sequencing::slot::Slot;
 pub(super) struct Ending {
     pub(super) meta: Meta,
     pub(super) bytes: Option<(Codec, Arc<Body>)>,
+}
+
+/// A batch that failed while a codec worked on it, and is to be handed back.
+pub(super) struct Owed {
+    error: Arc<DeliveryError>,
+    count: u32,
+    base_timestamp: i64,
+}
+
+impl Owed {
+    pub(super) fn pay(self, compressed: Compressed) -> Returned {
+        let Self { error, count, base_timestamp } = self;
+        let Compressed { body, codec, .. } = compressed;
+        Returned { error, body: Arc::new(body), codec, count, base_timestamp }
+    }
 }
 
 impl From<Stamped> for Ending {
@@ -41,7 +56,7 @@ impl Ending {
     /// outcome.
     pub(super) fn of(slot: Slot) -> Option<Self> {
         match slot {
-            // The codec has the bytes, and frees them when it is done.
+            // The codec has the bytes, and gives them back when it is done.
             Slot::Compressing(batch) => Some(Self { meta: batch.meta, bytes: None }),
             Slot::Ready(batch) => Some(batch.into()),
             Slot::Waiting { batch, .. } | Slot::InFlight { batch, .. } => Some(batch.into()),
@@ -110,6 +125,11 @@ impl Producer {
             partition: key.1,
         });
         self.trace(Trace::Failed(Arc::clone(&error)));
+        if self.return_failed && bytes.is_none() {
+            let job = JobId { topic: key.0, partition: key.1, batch: meta.id };
+            let (count, base_timestamp) = (meta.count(), meta.base_timestamp);
+            self.owed.insert(job, Owed { error: Arc::clone(&error), count, base_timestamp });
+        }
         let returned = bytes.filter(|_| self.return_failed).map(|(codec, body)| Returned {
             error: Arc::clone(&error),
             body,

@@ -10,7 +10,7 @@ use crate::batch::stages::Compressed;
 use crate::error::Refusal;
 use crate::producer::Producer;
 use crate::producer::commands::Life;
-use crate::producer::io::Trace;
+use crate::producer::io::{Output, Trace};
 use crate::sequencing::line::Line;
 use crate::sequencing::slot::{Slot, SlotKey};
 use crate::time::Instant;
@@ -270,6 +270,10 @@ impl Producer {
         let id = compressed.id;
         let key = (id.topic, id.partition);
         self.trace_codec(key, &compressed);
+        if let Some(owed) = self.owed.remove(&id) {
+            self.outputs.push_back(Output::HandBack(owed.pay(compressed)));
+            return;
+        }
         let slot_key = SlotKey { batch: id.batch, first: 0 };
         let Some(partition) = self.partitions.get_mut(&key) else { return };
         // A batch that expired meanwhile is no longer here; its bytes are freed with `compressed`.

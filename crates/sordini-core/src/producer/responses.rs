@@ -28,6 +28,7 @@ use crate::producer::partitions::PartitionKey;
 use crate::sequencing::line::Line;
 use crate::sequencing::slot::{RequestId, Slot, SlotKey};
 use crate::time::Instant;
+use crate::wire::batch_header;
 
 /// A broker's word is not taken for a longer silence than this.
 const MAX_THROTTLE: Duration = Duration::from_secs(60);
@@ -462,10 +463,15 @@ impl Producer {
         let Slot::InFlight { batch, .. } = partition.line.remove(place) else {
             unreachable!("S1: an answer is for a batch in flight")
         };
+        // What is built from now on starts at the size of the halves: else every batch would make
+        // the way to the broker in vain. The ratio of the codec may be any, so the measure is the
+        // size before compression, halved again for each further refusal.
+        let size = batch_header::LEN + batch.meta.uncompressed;
         match halve(batch, level, &memory) {
             Ok(halves) => {
                 self.note_split(&halves[0].meta);
                 if let Some(partition) = self.partitions.get_mut(&key) {
+                    partition.lane.cap(size / 2);
                     let slots = halves.map(|batch| Slot::Waiting { batch, not_before: now });
                     partition.line.insert(place, slots);
                 }

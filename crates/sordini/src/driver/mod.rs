@@ -19,6 +19,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use sordini_core::accumulator::counters::Metrics;
+use sordini_core::batch::sealed::Returned;
 use sordini_core::config::Address;
 use sordini_core::connection::ConnId;
 use sordini_core::producer::Producer as Machine;
@@ -196,6 +197,7 @@ impl Driver {
             }
             Output::Compress(job) => self.io.compressors.start(job),
             Output::Deliver(delivered) => self.deliver(delivered),
+            Output::HandBack(returned) => self.hand_back(returned),
             Output::Finish { token, result } => {
                 self.closed |= result == Finished::Closed;
                 if let Some(done) = self.tokens.remove(&token) {
@@ -221,9 +223,13 @@ impl Driver {
     }
 
     fn deliver(&mut self, delivered: Delivered) {
-        if let Some(returned) = delivered.resolve()
-            && !self.unattended
-        {
+        if let Some(returned) = delivered.resolve() {
+            self.hand_back(returned);
+        }
+    }
+
+    fn hand_back(&self, returned: Returned) {
+        if !self.unattended {
             self.shared.keep_failed(returned);
         }
     }
@@ -395,8 +401,10 @@ impl Drop for Driver {
         let machine = &mut self.machine;
         let _ = catch_unwind(AssertUnwindSafe(|| machine.abandon()));
         while let Some(output) = self.machine.poll_output() {
-            if let Output::Deliver(delivered) = output {
-                self.deliver(delivered);
+            match output {
+                Output::Deliver(delivered) => self.deliver(delivered),
+                Output::HandBack(returned) => self.hand_back(returned),
+                _ => {}
             }
         }
         self.finish();

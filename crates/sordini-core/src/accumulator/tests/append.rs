@@ -10,6 +10,7 @@ use super::{NOON, Seen, World, batches, read, take_all, value};
 use crate::accumulator::topic::Topic;
 use crate::accumulator::{Intent, NotAppended, Provision};
 use crate::batch::completion::{BatchDeliveries, Deduplicated, Outcome};
+use crate::batch::open::EXPLOSIVE;
 use crate::error::Refusal;
 use crate::memory::MemoryWait;
 use crate::partitioner::{Choice, Keyed, Partitioner, RoundRobin};
@@ -747,4 +748,54 @@ fn a_record_that_is_refused_after_a_wait_leaves_no_choice_to_the_next() {
     append().unwrap();
     assert_eq!(filled(&topic), [0, 1]);
     assert_eq!(in_turn.0.load(Ordering::SeqCst), 2);
+}
+
+fn panics(append: impl FnOnce()) -> bool {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(append)).is_err()
+}
+
+fn explosive() -> Intent<'static> {
+    let record = Record { key: Some(EXPLOSIVE), value: Some(b"half"), ..Record::default() };
+    Intent { record, partition: Some(0) }
+}
+
+#[test]
+fn a_panic_under_a_lanes_lock_sets_its_batch_aside_whole_and_no_other() {
+    let world = World::new(|_| {});
+    let topic = world.topic(2);
+    let lane = topic.lane(0).unwrap();
+    world.append(&topic, 0, b"sealed");
+    lane.seal();
+    for (partition, value) in [(0, b"a"), (0, b"b"), (1, b"x")] {
+        world.append(&topic, partition, value);
+    }
+    world.events();
+    let mut provision = Provision::default();
+    assert!(panics(|| {
+        let _ = world.accumulator.try_append(&topic, &explosive(), false, &mut provision);
+    }));
+    assert_eq!(world.events(), ["0"], "the control plane hears of it");
+    world.append(&topic, 0, b"c");
+    world.append(&topic, 1, b"y");
+    let taken = take_all(lane);
+    assert_eq!(taken.iter().map(|it| it.damaged).collect::<Vec<_>>(), [false, true, false]);
+    let texts = |batch| read(batch).iter().map(Seen::text).collect::<Vec<_>>();
+    let texts: Vec<_> = taken.into_iter().map(texts).collect();
+    assert_eq!(texts, [vec!["sealed"], vec!["a", "b"], vec!["c"]]);
+    assert_eq!(batches(topic.lane(1).unwrap()), [["x", "y"]]);
+    assert_eq!(world.reserved(), 0);
+}
+
+#[test]
+fn a_panic_in_the_append_that_opens_a_batch_leaves_nothing() {
+    let world = World::new(|_| {});
+    let topic = world.topic(1);
+    let mut provision = Provision::default();
+    assert!(panics(|| {
+        let _ = world.accumulator.try_append(&topic, &explosive(), false, &mut provision);
+    }));
+    let lane = topic.lane(0).unwrap();
+    assert_eq!((lane.view().oldest, world.reserved()), (None, 0));
+    world.append(&topic, 0, b"next");
+    assert_eq!(batches(lane), [["next"]]);
 }

@@ -1,14 +1,23 @@
 //! Flush, close and abandon, in every state.
 
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use sordini_protocol::{ApiKey, ErrorCode};
 
 use super::peer::{Answer, Reaction};
 use super::world::World;
+use crate::accumulator::{Intent, Provision};
+use crate::batch::completion::{BatchDeliveries, Outcome};
+use crate::batch::open::EXPLOSIVE;
 use crate::config::Codec;
 use crate::error::{Cause, Fate, Refusal};
 use crate::producer::io::Finished;
+use crate::record::Record;
 
 /// Ways to be stuck: how to get there, with records accepted that are not resolved.
 fn stuck_worlds() -> Vec<(&'static str, World)> {
@@ -322,4 +331,91 @@ fn what_failed_is_handed_back_once_and_goes_on_being_charged_until_it_is_taken()
         world.send();
         world.end();
     }
+}
+
+/// A record whose append panics when its bytes are half in the batch.
+fn explosive() -> Intent<'static> {
+    let record = Record { key: Some(EXPLOSIVE), value: Some(b"half"), ..Record::default() };
+    Intent { record, partition: Some(0) }
+}
+
+fn explode(world: &mut World, intents: &[Intent<'_>]) -> BatchDeliveries {
+    let topic = world.topic("t");
+    let accumulator = Arc::clone(world.producer.accumulator());
+    let mut deliveries = BatchDeliveries::default();
+    let mut provision = Provision::default();
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        accumulator.append_run(&topic, intents, Some(&mut deliveries), &mut provision)
+    }));
+    assert!(panicked.is_err(), "as ordered");
+    deliveries
+}
+
+#[test]
+fn a_batch_whose_append_panicked_fails_unwritten_and_its_partition_goes_on() {
+    let mut world = World::returning(1, 1, |config| {
+        config.batch_size = 16_384;
+        config.linger = Duration::from_millis(50);
+    });
+    world.send();
+    world.settle();
+    let before = world.send_many(2);
+    drop(explode(&mut world, &[explosive()]));
+    let after = world.send_many(2);
+    world.settle();
+    for id in &before {
+        assert_eq!((world.fate(*id), world.cause(*id)), (Fate::NotWritten, Cause::Damaged));
+    }
+    assert_eq!(world.take_returned(), before, "they are handed back whole");
+    world.assert_written(&after);
+    assert_eq!(world.metric(|it| it.epoch_bumps), 0, "no sequence was used");
+    world.end();
+}
+
+#[test]
+fn records_of_a_run_that_panicked_are_told_though_nobody_appends_again() {
+    let mut world = World::with(1, 1, |config| config.batch_size = 16_384);
+    world.send();
+    world.settle();
+    // The run's first record opens the batch, and the control plane has not heard of it yet.
+    let first = Intent { record: Record { value: Some(b"v"), ..Record::default() }, ..explosive() };
+    let deliveries = explode(&mut world, &[first, explosive()]);
+    let flushed = world.flush();
+    world.run(100);
+    assert!(world.is_finished(flushed), "B13: a flush waits for it, and no longer");
+    let mut deliveries = pin!(deliveries);
+    let told = deliveries.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    let Poll::Ready(outcomes) = told else { panic!("it has no outcome") };
+    let Outcome::Failed(error) = &outcomes[0].outcome else { panic!("{outcomes:?}") };
+    assert_eq!((error.fate, &error.cause, outcomes[0].count), {
+        (Fate::NotWritten, &Cause::Damaged, 1)
+    });
+    world.end();
+}
+
+#[test]
+fn what_fails_while_its_codec_works_is_handed_back_when_that_is_done() {
+    let mut world = World::returning(1, 1, |config| {
+        config.compression_type = Codec::Gzip;
+        config.request_timeout = Duration::from_secs(5);
+        config.delivery_timeout = Duration::from_secs(6);
+    });
+    world.send();
+    world.settle();
+    world.net.compress = Duration::from_secs(20);
+    let lost = world.send_many(2);
+    world.settle();
+    assert!(lost.iter().all(|id| world.fate(*id) == Fate::NotWritten), "told in time");
+    assert_eq!(world.take_returned(), []);
+    world.run(20_000);
+    assert_eq!(world.take_returned(), lost);
+    assert_eq!(world.producer.accumulator().memory().reserved(), 0);
+    // A close tells at its deadline, and ends when it has handed back everything.
+    let last = world.send();
+    let token = world.close(1000);
+    world.run(1100);
+    assert_eq!((world.fate(last), world.is_finished(token)), (Fate::NotWritten, false));
+    world.run_until(20_000, |world| world.is_finished(token));
+    assert_eq!(world.take_returned(), [last]);
+    world.check();
 }

@@ -616,3 +616,23 @@ fn producer_id_errors_are_retried_or_fatal() {
     }
     world.end();
 }
+
+#[test]
+fn what_a_split_taught_is_kept_for_the_partitions_later_batches() {
+    // C8
+    for codec in [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+        let mut world = wide(codec);
+        world.model.max_batch = 200;
+        let topic = world.topic("t");
+        let mut wave = || {
+            let ids: Vec<u64> = (0..40).map(|_| world.send_on(&topic, Some(0), 60)).collect();
+            world.settle();
+            world.assert_written(&ids);
+            world.metric(|it| it.splits)
+        };
+        let learnt = wave();
+        assert!(learnt >= 3, "there was something to learn");
+        assert_eq!([wave(), wave()], [learnt; 2], "{codec:?}: batches are split again");
+        world.end();
+    }
+}

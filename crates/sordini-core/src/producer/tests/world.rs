@@ -411,6 +411,7 @@ impl World {
                     }
                 }
             }
+            Output::HandBack(returned) => self.returned.push(returned),
             Output::Finish { token, result } => {
                 for id in self.flushes.remove(&token).unwrap_or_default() {
                     assert!(self.is_resolved(id), "B13: flushed, but record {id} is not resolved");

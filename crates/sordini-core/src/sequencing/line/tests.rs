@@ -22,6 +22,7 @@ struct Story {
 
 fn batch(id: u64, records: u32) -> Slot {
     let meta = Meta {
+        uncompressed: 0,
         id: BatchId(id),
         opened: Instant::ZERO,
         records: 0..records,
