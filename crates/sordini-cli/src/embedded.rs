@@ -1,6 +1,7 @@
 //! The broker that a command brings along when it is given none.
 
-use std::io::ErrorKind;
+use std::error::Error;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use sordini_broker::server::StartError;
@@ -67,15 +68,22 @@ impl Embedded {
 pub(crate) fn refused(folder: &Path, error: &StartError) -> Failure {
     let folder = folder.display();
     Failure::usage(match error {
-        StartError::Open(OpenError::Storage(full)) if full.kind() == ErrorKind::StorageFull => {
-            format!(
+        StartError::Open(error) => match full_disk(error) {
+            Some(full) => format!(
                 "the folder {folder} can't be opened: its disk is full, and a broker that starts \
                  has to write a little; free some space ({full})"
-            )
-        }
-        StartError::Open(error) => format!("the folder {folder} can't be opened: {error}"),
+            ),
+            None => format!("the folder {folder} can't be opened: {error}"),
+        },
         error => error.to_string(),
     })
+}
+
+fn full_disk(error: &OpenError) -> Option<&io::Error> {
+    let first: &(dyn Error + 'static) = error;
+    let chain = std::iter::successors(Some(first), |&error| error.source());
+    let mut causes = chain.filter_map(|error| error.downcast_ref::<io::Error>());
+    causes.find(|cause| cause.kind() == ErrorKind::StorageFull)
 }
 
 /// Starts a server, and says what it had to mend.
@@ -105,6 +113,8 @@ pub(crate) async fn stop(server: Server) {
 
 #[cfg(test)]
 mod tests {
+    use sordini_broker::log::LogError;
+
     use super::*;
 
     #[test]
@@ -117,6 +127,10 @@ mod tests {
         };
         let full = told(ErrorKind::StorageFull);
         assert!(full.contains("folder a/b") && full.contains("free some space"), "{full}");
+        let source = ErrorKind::StorageFull.into();
+        let log = LogError::Storage { dir: "t-1".into(), source };
+        let log = refused(Path::new("a/b"), &StartError::Open(OpenError::Log(log))).message;
+        assert_eq!(log, full, "whichever file it was");
         let other = told(ErrorKind::PermissionDenied);
         assert!(other.contains("folder a/b") && !other.contains("full"), "{other}");
     }
