@@ -15,10 +15,14 @@ use tempfile::TempDir;
 
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 
-/// The newest Kafka, for all tests of this file; its guard ends it with this process.
+/// The newest Kafka, or the version that SORDINI_KAFKA names, for all tests of this file; its guard
+/// ends it with this process.
 fn newest() -> &'static Kafka {
     static KAFKA: OnceLock<Kafka> = OnceLock::new();
-    KAFKA.get_or_init(|| Kafka::up(VERSIONS[0], 1, &[]))
+    KAFKA.get_or_init(|| {
+        let version = std::env::var("SORDINI_KAFKA").unwrap_or_else(|_| VERSIONS[0].to_owned());
+        Kafka::up(&version, 1, &[])
+    })
 }
 
 fn file(lines: &Lines) -> (TempDir, PathBuf) {
