@@ -379,17 +379,17 @@ fn records_of_a_run_that_panicked_are_told_though_nobody_appends_again() {
     world.settle();
     // The run's first record opens the batch, and the control plane has not heard of it yet.
     let first = Intent { record: Record { value: Some(b"v"), ..Record::default() }, ..explosive() };
-    let deliveries = explode(&mut world, &[first, explosive()]);
-    let flushed = world.flush();
-    world.run(100);
-    assert!(world.is_finished(flushed), "B13: a flush waits for it, and no longer");
-    let mut deliveries = pin!(deliveries);
-    let told = deliveries.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-    let Poll::Ready(outcomes) = told else { panic!("it has no outcome") };
-    let Outcome::Failed(error) = &outcomes[0].outcome else { panic!("{outcomes:?}") };
-    assert_eq!((error.fate, &error.cause, outcomes[0].count), {
-        (Fate::NotWritten, &Cause::Damaged, 1)
-    });
+    for flushes in [false, true] {
+        let mut deliveries = pin!(explode(&mut world, &[first, explosive()]));
+        let flushed = flushes.then(|| world.flush());
+        world.run(100);
+        let told = deliveries.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        let Poll::Ready(outcomes) = told else { panic!("it has no outcome") };
+        let Outcome::Failed(error) = &outcomes[0].outcome else { panic!("{outcomes:?}") };
+        assert_eq!((error.fate, &error.cause), (Fate::NotWritten, &Cause::Damaged));
+        assert_eq!(outcomes[0].count, 1);
+        assert!(flushed.is_none_or(|token| world.is_finished(token)), "B13: the flush ends too");
+    }
     world.end();
 }
 
