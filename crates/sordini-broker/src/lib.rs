@@ -37,6 +37,7 @@
 mod api;
 mod broker;
 mod catalog;
+pub mod cluster;
 mod compress;
 mod config;
 mod crc;
@@ -55,6 +56,7 @@ mod validate;
 mod versions;
 
 pub use broker::{Broker, ConnectionId, InspectError, OpenError, Output, PartitionState};
+pub use cluster::{Cluster, ClusterConfig, ClusterOutput, ClusterTrace, Peer, PeerMessage};
 pub use config::BrokerConfig;
 pub use faults::{FaultBuilder, FaultHandle, Faults, LeaderHint};
 pub use log::Recovery;

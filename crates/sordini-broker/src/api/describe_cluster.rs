@@ -1,4 +1,4 @@
-//! DescribeCluster (key 60), versions 0 to 2: this broker. 1: the client says whether it means
+//! DescribeCluster (key 60), versions 0 to 2: this broker, or the nodes that live. 1: the client says whether it means
 //! brokers or controllers (KIP-919). 2: fenced brokers, of which there are none.
 
 use sordini_protocol::ErrorCode;
@@ -18,17 +18,25 @@ pub(super) fn handle(broker: &Broker, request: &DescribeClusterRequest) -> Descr
         _ => return refuse(request, 0, ErrorCode::UnsupportedEndpointType),
     }
     let config = &broker.config;
+    let brokers = match &broker.node {
+        Some(node) => node.view.live_nodes().map(|(id, b)| describe(id, &b.host, b.port)).collect(),
+        None => vec![describe(config.node_id, &config.advertised_host, config.advertised_port)],
+    };
     DescribeClusterResponse {
         endpoint_type: ENDPOINT_BROKERS,
         cluster_id: broker.cluster_id(),
         controller_id: config.node_id,
-        brokers: vec![DescribeClusterBroker {
-            broker_id: config.node_id,
-            host: config.advertised_host.clone(),
-            port: i32::from(config.advertised_port),
-            ..DescribeClusterBroker::default()
-        }],
+        brokers,
         ..DescribeClusterResponse::default()
+    }
+}
+
+fn describe(broker_id: i32, host: &str, port: u16) -> DescribeClusterBroker {
+    DescribeClusterBroker {
+        broker_id,
+        host: host.to_owned(),
+        port: i32::from(port),
+        ..DescribeClusterBroker::default()
     }
 }
 

@@ -53,12 +53,14 @@ fn topic(
     resource: &DescribeConfigsResource,
 ) -> Found {
     let name = &resource.resource_name;
-    let Some(entry) = broker.catalog.topics.get(name) else {
+    let own = broker.catalog.topics.get(name).map(|entry| &entry.config);
+    let view = broker.node.as_ref().and_then(|node| node.view.topics.get(name));
+    let Some(config) = own.or(view.map(|topic| &topic.config)) else {
         let message = format!("there is no topic {}", name.escape_default());
         return Err((ErrorCode::UnknownTopicOrPartition, message));
     };
     let settings = SETTINGS.iter().filter(|setting| wanted(resource, setting.name));
-    Ok(settings.map(|setting| one(setting, &entry.config, request)).collect())
+    Ok(settings.map(|setting| one(setting, config, request)).collect())
 }
 
 fn one(

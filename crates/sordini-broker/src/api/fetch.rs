@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use sordini_protocol::messages::fetch::{
     EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse,
-    PartitionData,
+    LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
 use sordini_protocol::{ErrorCode, Uuid};
 
@@ -20,6 +20,8 @@ use super::{Handled, Response, check_leader_epoch};
 use crate::broker::{Broker, WaitingFetch};
 use crate::time::Now;
 
+/// The first version that names the leader beside an error, with its endpoint (KIP-951).
+const LEADER_SINCE: i16 = 16;
 /// The longest that a fetch waits.
 const MAX_WAIT_MS: i32 = 10 * 60 * 1000;
 
@@ -94,7 +96,13 @@ pub(crate) fn read(broker: &mut Broker, version: i16, request: &FetchRequest) ->
                 ),
                 Err(code) => Err(*code),
             };
-            let data = data.unwrap_or_else(|code| failure(version, wanted.partition, code));
+            let data = data.unwrap_or_else(|code| {
+                let mut data = failure(version, wanted.partition, code);
+                if let Ok(name) = &name {
+                    name_leader(broker, version, name, &mut data, &mut response.node_endpoints);
+                }
+                data
+            });
             let bytes = data.records.as_ref().map_or(0, Bytes::len);
             budget = budget.saturating_sub(bytes);
             found += bytes as u64;
@@ -119,8 +127,7 @@ fn read_partition(
     budget: usize,
     at_least_one: bool,
 ) -> Result<PartitionData, ErrorCode> {
-    let (partition, storage) =
-        broker.partition(topic, wanted.partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let (partition, storage) = broker.led(topic, wanted.partition)?;
     check_leader_epoch(wanted.current_leader_epoch, partition.leader_epoch)?;
     let log = &partition.log;
     let committed_only = isolation_level == 1;
@@ -144,6 +151,29 @@ fn read_partition(
         .map_err(|error| error.code())?;
     data.records = Some(bytes);
     Ok(data)
+}
+
+/// Names the leader beside an error that another leader explains (KIP-951).
+fn name_leader(
+    broker: &Broker,
+    version: i16,
+    topic: &str,
+    data: &mut PartitionData,
+    endpoints: &mut Vec<NodeEndpoint>,
+) {
+    let code = ErrorCode::from_code(data.error_code);
+    if version < LEADER_SINCE
+        || !matches!(code, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch)
+    {
+        return;
+    }
+    let Some(hint) = broker.leader_hint(topic, data.partition_index) else { return };
+    data.current_leader = LeaderIdAndEpoch { leader_id: hint.id, leader_epoch: hint.epoch };
+    if let Some((host, port)) = hint.endpoint
+        && endpoints.iter().all(|endpoint| endpoint.node_id != hint.id)
+    {
+        endpoints.push(NodeEndpoint { node_id: hint.id, host, port: i32::from(port), rack: None });
+    }
 }
 
 fn broker_epochs(log: &crate::log::PartitionLog) -> impl Fn(i32) -> (i32, i64) + '_ {

@@ -8,9 +8,11 @@ use sordini_protocol::ErrorCode;
 use sordini_protocol::messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 
 use crate::broker::Broker;
+use crate::time::Now;
 
 pub(super) fn handle(
     broker: &mut Broker,
+    now: Now,
     request: &InitProducerIdRequest,
 ) -> InitProducerIdResponse {
     if request.transactional_id.is_some() {
@@ -19,14 +21,18 @@ pub(super) fn handle(
     if (request.producer_id == -1) != (request.producer_epoch == -1) {
         return refuse(request, 0, ErrorCode::InvalidRequest);
     }
-    match broker.catalog.new_producer_id(broker.storage.as_mut()) {
-        Ok(producer_id) => InitProducerIdResponse {
+    let id = match broker.node_mut() {
+        Some(node) => node.producer_id(now),
+        None => broker.catalog.new_producer_id(broker.storage.as_mut()).ok(),
+    };
+    match id {
+        Some(producer_id) => InitProducerIdResponse {
             producer_id,
             producer_epoch: 0,
             ..InitProducerIdResponse::default()
         },
-        // Retriable: the disk may have room again. Kafka answers so while it has no block of ids.
-        Err(_) => refuse(request, 0, ErrorCode::CoordinatorLoadInProgress),
+        // Retriable: the disk may have room again, the controller's block of ids be on its way.
+        None => refuse(request, 0, ErrorCode::CoordinatorLoadInProgress),
     }
 }
 

@@ -71,9 +71,7 @@ fn find(
     if version < since {
         return Err(ErrorCode::UnsupportedVersion);
     }
-    let (partition, storage) = broker
-        .partition(topic, wanted.partition_index)
-        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let (partition, storage) = broker.led(topic, wanted.partition_index)?;
     check_leader_epoch(wanted.current_leader_epoch, partition.leader_epoch)?;
     let log = &partition.log;
     if log.offline().is_some() {

@@ -16,6 +16,7 @@ use sordini_protocol::{ErrorCode, Uuid};
 
 use crate::broker::{Broker, INTERNAL_TOPICS, NewTopic};
 use crate::catalog::topic_name_error;
+use crate::cluster::Image;
 use crate::time::Now;
 
 /// Answers; `Err` says why the connection is closed instead.
@@ -27,10 +28,7 @@ pub(super) fn handle(
 ) -> Result<MetadataResponse, String> {
     let named = request.topics.as_deref().filter(|named| version > 0 || !named.is_empty());
     let topics = match named {
-        None => {
-            let names: Vec<String> = broker.topics.keys().cloned().collect();
-            names.iter().filter_map(|name| describe(broker, name)).collect()
-        }
+        None => broker.topics.keys().filter_map(|name| describe(broker, name)).collect(),
         Some(named) => {
             if version < 12 && named.iter().any(|topic| topic.name.is_none()) {
                 return Err(format!("version {version} of Metadata can't name topics by id"));
@@ -39,18 +37,23 @@ pub(super) fn handle(
             answer_named(broker, now, named, may_create)
         }
     };
+    let config = &broker.config;
+    let brokers: Vec<MetadataResponseBroker> = match &broker.node {
+        Some(node) => node.view.live_nodes().map(|(id, b)| address(id, &b.host, b.port)).collect(),
+        None => vec![address(config.node_id, &config.advertised_host, config.advertised_port)],
+    };
     Ok(MetadataResponse {
-        brokers: vec![MetadataResponseBroker {
-            node_id: broker.config.node_id,
-            host: broker.config.advertised_host.clone(),
-            port: i32::from(broker.config.advertised_port),
-            rack: None,
-        }],
+        // Kafka's nodes name any live one: requests for the controller are passed on to it.
+        controller_id: brokers.first().map_or(-1, |broker| broker.node_id),
+        brokers,
         cluster_id: Some(broker.cluster_id()),
-        controller_id: broker.config.node_id,
         topics,
         ..MetadataResponse::default()
     })
+}
+
+fn address(node_id: i32, host: &str, port: u16) -> MetadataResponseBroker {
+    MetadataResponseBroker { node_id, host: host.to_owned(), port: i32::from(port), rack: None }
 }
 
 fn answer_named(
@@ -88,23 +91,60 @@ fn missing(broker: &mut Broker, now: Now, name: &str, may_create: bool) -> Error
     }
     if may_create {
         // Kafka creates behind the client's back: a failure shows as a topic that stays missing.
-        let new = NewTopic { name: name.to_owned(), partitions: -1, settings: Vec::new() };
-        let _ = broker.create_topic(now, &new, false);
+        match broker.node_mut() {
+            Some(node) => node.ask_for_topic(name),
+            None => {
+                let new = NewTopic { name: name.to_owned(), partitions: -1, settings: Vec::new() };
+                let _ = broker.create_topic(now, &new, false);
+            }
+        }
     }
     ErrorCode::UnknownTopicOrPartition
 }
 
 fn describe(broker: &Broker, name: &str) -> Option<MetadataResponseTopic> {
+    if let Some(node) = &broker.node {
+        return describe_viewed(&node.view, name);
+    }
     let topic = broker.topics.get(name)?;
     let node = broker.config.node_id;
-    let partitions = (0i32..).zip(&topic.partitions).map(|(partition_index, partition)| {
-        MetadataResponsePartition {
-            partition_index,
+    let partitions =
+        topic.partitions.iter().map(|(partition_index, partition)| MetadataResponsePartition {
+            partition_index: *partition_index,
             leader_id: node,
             leader_epoch: partition.leader_epoch,
             replica_nodes: vec![node],
             isr_nodes: vec![node],
             ..MetadataResponsePartition::default()
+        });
+    Some(MetadataResponseTopic {
+        name: Some(name.to_owned()),
+        topic_id: topic.id,
+        is_internal: INTERNAL_TOPICS.contains(&name),
+        partitions: partitions.collect(),
+        ..MetadataResponseTopic::default()
+    })
+}
+
+/// A topic as a node of a cluster sees it.
+fn describe_viewed(view: &Image, name: &str) -> Option<MetadataResponseTopic> {
+    let topic = view.topics.get(name)?;
+    let partitions = (0i32..).zip(&topic.partitions).map(|(partition_index, partition)| {
+        let leader_id = if view.live(partition.leader).is_some() { partition.leader } else { -1 };
+        let code = if leader_id < 0 { ErrorCode::LeaderNotAvailable } else { ErrorCode::None };
+        MetadataResponsePartition {
+            error_code: code.code(),
+            partition_index,
+            leader_id,
+            leader_epoch: partition.leader_epoch,
+            replica_nodes: partition.replicas.clone(),
+            isr_nodes: partition.isr.clone(),
+            offline_replicas: partition
+                .replicas
+                .iter()
+                .copied()
+                .filter(|id| view.live(*id).is_none())
+                .collect(),
         }
     });
     Some(MetadataResponseTopic {

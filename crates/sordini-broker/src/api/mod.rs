@@ -20,9 +20,9 @@ use sordini_protocol::{
     ApiKey, DecodeError, DecodeErrorKind, EncodeError, ErrorCode, Message, Reader, frame,
 };
 
-use crate::broker::{Broker, WaitingFetch, WaitingProduce};
+use crate::broker::{Broker, WaitingCommit, WaitingFetch, WaitingProduce};
 use crate::faults::{ErrorStrike, Strike};
-use crate::time::Now;
+use crate::time::{Instant, Now};
 
 /// What became of a request.
 #[derive(Debug)]
@@ -37,6 +37,10 @@ pub(crate) enum Handled {
     WaitFetch(WaitingFetch),
     /// It waits for a sync.
     WaitSync(WaitingProduce),
+    /// It waits for the replicas that are in sync.
+    WaitCommit(WaitingCommit),
+    /// It waits for the controller's answer, until then.
+    WaitController { seq: u64, request: Request, deadline: Instant },
 }
 
 /// What is written for a request.
@@ -53,7 +57,7 @@ pub(crate) enum Reply {
 macro_rules! apis {
     ($($name:ident: $module:ident, $request:ident => $response:ident;)*) => {
         /// A decoded request.
-        #[derive(Debug)]
+        #[derive(Clone, Debug)]
         pub(crate) enum Request {
             $($name(m::$module::$request),)*
             /// ApiVersions in a version that is not served.
@@ -61,7 +65,7 @@ macro_rules! apis {
         }
 
         /// A response that is not encoded yet.
-        #[derive(Debug)]
+        #[derive(Clone, Debug)]
         pub(crate) enum Response {
             $($name(m::$module::$response),)*
         }
@@ -133,6 +137,11 @@ apis! {
 }
 
 impl Request {
+    /// Whether a cluster's controller answers it, not the node that it is sent to.
+    pub(crate) fn is_for_controller(&self) -> bool {
+        matches!(self, Self::CreateTopics(_) | Self::DeleteTopics(_) | Self::CreatePartitions(_))
+    }
+
     /// The topics and partitions that the request names, for faults on order; -1 stands for a
     /// topic as a whole.
     pub(crate) fn partitions(&self, broker: &Broker) -> Vec<(String, i32)> {
@@ -221,7 +230,9 @@ pub(crate) fn handle(
         Request::DeleteTopics(r) => {
             Response::DeleteTopics(delete_topics::handle(broker, version, r))
         }
-        Request::InitProducerId(r) => Response::InitProducerId(init_producer_id::handle(broker, r)),
+        Request::InitProducerId(r) => {
+            Response::InitProducerId(init_producer_id::handle(broker, now, r))
+        }
         Request::OffsetForLeaderEpoch(r) => {
             Response::OffsetForLeaderEpoch(offset_for_leader_epoch::handle(broker, r))
         }

@@ -31,8 +31,7 @@ fn find(
     topic: &str,
     wanted: &OffsetForLeaderPartition,
 ) -> Result<EpochEndOffset, ErrorCode> {
-    let (partition, _) =
-        broker.partition(topic, wanted.partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let (partition, _) = broker.led(topic, wanted.partition)?;
     check_leader_epoch(wanted.current_leader_epoch, partition.leader_epoch)?;
     let log = &partition.log;
     if log.offline().is_some() {

@@ -11,6 +11,7 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use sordini_protocol::ErrorCode;
 use sordini_protocol::messages::produce::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceData,
@@ -19,7 +20,8 @@ use sordini_protocol::messages::produce::{
 };
 
 use super::{Handled, Response};
-use crate::broker::{Broker, WaitingProduce};
+use crate::broker::{Broker, PendingBatch, WaitingCommit, WaitingProduce};
+use crate::cluster::TooFewInSync;
 use crate::faults::{ErrorStrike, LeaderHint, Strike};
 use crate::log::Appended;
 use crate::log::batch::Header;
@@ -36,6 +38,9 @@ struct Stored {
     log_start: i64,
     /// Whether the answer must wait for a sync.
     unsynced: bool,
+    /// Where the batch ends and in which term it was taken: in a cluster, acks=all waits for the
+    /// high watermark to get there.
+    ends: (i64, i32),
 }
 
 pub(super) fn handle(
@@ -47,10 +52,10 @@ pub(super) fn handle(
 ) -> Handled {
     if !matches!(request.acks, -1..=1) {
         let response = refuse(request, version, ErrorCode::InvalidRequiredAcks);
-        return finish(broker, request, response, Vec::new());
+        return finish(broker, now, version, request, response, Vec::new());
     }
     let mut response = ProduceResponse::default();
-    let mut unsynced = Vec::new();
+    let mut pending = Vec::new();
     let mut seen = BTreeSet::new();
     for (at, topic) in request.topic_data.iter().enumerate() {
         let name = resolve(broker, version, topic);
@@ -68,17 +73,26 @@ pub(super) fn handle(
                 (Ok(name), None) => store(broker, now, version, request, name, data),
             };
             if let (Ok(stored), Ok(name)) = (&result, &name)
-                && stored.unsynced
-                && let Some(id) = broker.topics.get(name).map(|topic| topic.id)
+                && (stored.unsynced || broker.node.is_some())
+                && let Some(topic) = broker.topics.get(name).map(|topic| topic.id)
             {
-                broker.note_unsynced(id, data.index);
-                unsynced.push((id, data.index, at, index));
+                if stored.unsynced {
+                    broker.note_unsynced(topic, data.index);
+                }
+                let (end, leader_epoch) = stored.ends;
+                let partition = data.index;
+                pending.push(PendingBatch { topic, partition, at, index, end, leader_epoch });
             }
             let mut answer = answer(data.index, result);
-            if let Some(hint) =
-                ordered.and_then(|error| error.leader.as_ref()).filter(|_| version >= LEADER_SINCE)
-            {
-                name_leader(&mut response.node_endpoints, &mut answer, hint);
+            let hint = match (ordered, &name) {
+                (Some(error), _) => error.leader.clone(),
+                (None, Ok(name)) if answer.error_code == ErrorCode::NotLeaderOrFollower.code() => {
+                    broker.leader_hint(name, data.index)
+                }
+                _ => None,
+            };
+            if let Some(hint) = hint.filter(|_| version >= LEADER_SINCE) {
+                name_leader(&mut response.node_endpoints, &mut answer, &hint);
             }
             answers.push(answer);
         }
@@ -88,14 +102,16 @@ pub(super) fn handle(
             partition_responses: answers,
         });
     }
-    finish(broker, request, response, unsynced)
+    finish(broker, now, version, request, response, pending)
 }
 
 fn finish(
-    broker: &Broker,
+    broker: &mut Broker,
+    now: Now,
+    version: i16,
     request: &ProduceRequest,
     response: ProduceResponse,
-    partitions: Vec<(sordini_protocol::Uuid, i32, usize, usize)>,
+    pending: Vec<PendingBatch>,
 ) -> Handled {
     if request.acks == 0 {
         let answers = response.responses.iter().flat_map(|topic| &topic.partition_responses);
@@ -109,8 +125,18 @@ fn finish(
             )),
         };
     }
-    if broker.config.fsync && !partitions.is_empty() {
-        return Handled::WaitSync(WaitingProduce { response, partitions });
+    if broker.node.is_some() {
+        let deadline = now.mono.after_millis(i64::from(request.timeout_ms));
+        let pending = if request.acks == -1 { pending } else { Vec::new() };
+        let mut waiting = WaitingCommit { response, pending, deadline };
+        broker.settle(version, &mut waiting);
+        if !waiting.pending.is_empty() {
+            return Handled::WaitCommit(waiting);
+        }
+        return Handled::Respond(Response::Produce(waiting.response));
+    }
+    if broker.config.fsync && !pending.is_empty() {
+        return Handled::WaitSync(WaitingProduce { response, pending });
     }
     Handled::Respond(Response::Produce(response))
 }
@@ -147,11 +173,14 @@ fn store(
 ) -> Result<Stored, (Rejection, i64)> {
     let max_decompressed_bytes = broker.config.max_decompressed_bytes;
     let fsync = broker.config.fsync;
-    let Some((partition, storage)) = broker.partition(topic, data.index) else {
-        let message =
-            format!("this broker has no partition {} of {}", data.index, topic.escape_default());
-        return Err((Rejection::new(ErrorCode::UnknownTopicOrPartition, message), -1));
-    };
+    let traced = broker.is_traced();
+    let in_sync = broker.check_in_sync(topic, data.index);
+    let (partition, storage) = broker.led(topic, data.index).map_err(|code| {
+        let what = if code == ErrorCode::NotLeaderOrFollower { "does not lead" } else { "has no" };
+        let name = topic.escape_default();
+        (Rejection::new(code, format!("this broker {what} partition {} of {name}", data.index)), -1)
+    })?;
+    let sole = partition.replica.is_none();
     let log_start = partition.log.log_start();
     let reject = |rejection: Rejection| {
         let known = !rejection.early && !forgets_log_start(rejection.code);
@@ -161,9 +190,13 @@ fn store(
     check_request(request, topic, Header::new(&records))
         .map_err(|rejection| reject(rejection.early()))?;
     let config = partition.log.config();
-    if request.acks == -1 && config.min_insync_replicas() > 1 {
-        let min = config.min_insync_replicas();
-        let message = format!("1 replica is in sync, min.insync.replicas asks for {min}");
+    let in_sync = match config.min_insync_replicas() {
+        min if sole && min > 1 => Err(TooFewInSync { have: 1, min }),
+        _ => in_sync,
+    };
+    if let (-1, Err(TooFewInSync { have, min })) = (request.acks, in_sync) {
+        let are = if have == 1 { "replica is" } else { "replicas are" };
+        let message = format!("{have} {are} in sync, min.insync.replicas asks for {min}");
         return Err((Rejection::new(ErrorCode::NotEnoughReplicas, message), log_start));
     }
     let wall_ms = now.wall_ms;
@@ -174,11 +207,26 @@ fn store(
     let appended = partition
         .log
         .append(storage, header, &body, epoch, wall_ms)
-        .map_err(|error| reject(Rejection::new(error.code(), error.to_string())))?;
+        .map_err(|error| reject(Rejection::new(error.code(), error.to_string())));
+    let appended = match appended {
+        Ok(appended) => appended,
+        Err(refused) => {
+            if let Some(reason) = partition.log.offline().map(str::to_owned) {
+                broker.halt(reason);
+            }
+            return Err(refused);
+        }
+    };
     let (base_offset, last, log_append_time) = match appended {
         Appended::New { base, last } => (base, last, log_append_time),
         Appended::Duplicate(batch) => (batch.first_offset(), batch.last_offset, batch.timestamp),
     };
+    let ends = (last + 1, epoch);
+    if !sole {
+        settle_leader(broker, now, topic, data.index, appended, traced.then_some((&header, &body)))
+            .map_err(|rejection| (rejection, -1))?;
+        return Ok(Stored { base_offset, log_append_time, log_start, unsynced: false, ends });
+    }
     if !fsync {
         partition.log.advance_high_watermark(partition.log.log_end());
     }
@@ -188,7 +236,34 @@ fn store(
         let bytes = records.len() as u64;
         id.into_iter().for_each(|id| broker.note_readable(id, data.index, bytes));
     }
-    Ok(Stored { base_offset, log_append_time, log_start, unsynced })
+    Ok(Stored { base_offset, log_append_time, log_start, unsynced, ends })
+}
+
+/// A leader's part after it appended: with `fsync`, the disk has the batch before anybody hears
+/// of it; then the followers may have it.
+fn settle_leader(
+    broker: &mut Broker,
+    now: Now,
+    topic: &str,
+    index: i32,
+    appended: Appended,
+    traced: Option<(&Header, &Bytes)>,
+) -> Result<(), Rejection> {
+    let Appended::New { base, .. } = appended else { return Ok(()) };
+    let fsync = broker.config.fsync;
+    let Some((partition, storage)) = broker.partition(topic, index) else { return Ok(()) };
+    if fsync && let Err(error) = partition.log.sync(storage) {
+        broker.halt(error.to_string());
+        return Err(Rejection::new(error.code(), error.to_string()));
+    }
+    let epoch = partition.leader_epoch;
+    let batch = traced.map(|(header, body)| {
+        let mut header = *header;
+        header.assign(base, epoch);
+        Bytes::from([header.bytes().as_slice(), body].concat())
+    });
+    broker.appended_as_leader(now, topic, index, batch);
+    Ok(())
 }
 
 fn check_request(
@@ -305,10 +380,24 @@ pub(super) fn patch<'a>(
     }
 }
 
-/// Takes back a success whose sync failed.
-pub(crate) fn fail_stored(response: &mut ProduceResponse, at: usize, index: usize, why: &str) {
+/// Takes back the success of a batch that was appended: why, and who leads if another does.
+pub(crate) fn fail_stored(
+    response: &mut ProduceResponse,
+    (at, index): (usize, usize),
+    code: ErrorCode,
+    why: &str,
+    leader: Option<&LeaderHint>,
+) {
     let topic = response.responses.get_mut(at);
     if let Some(answer) = topic.and_then(|topic| topic.partition_responses.get_mut(index)) {
-        *answer = failure(answer.index, ErrorCode::KafkaStorageError, Some(why.to_owned()));
+        *answer = failure(answer.index, code, Some(why.to_owned()));
+        if let Some(hint) = leader {
+            name_leader(&mut response.node_endpoints, answer, hint);
+        }
     }
+}
+
+/// Whether answers of this version name the leader.
+pub(crate) fn names_leader(version: i16) -> bool {
+    version >= LEADER_SINCE
 }

@@ -7,12 +7,12 @@ use bytes::Bytes;
 use sordini_protocol::messages::produce::ProduceRequest;
 use sordini_protocol::{ApiKey, DecodeError, ErrorCode, frame};
 
-use super::{Broker, ConnectionId, Output, WaitingFetch, WaitingProduce};
+use super::{Broker, ConnectionId, Output, WaitingCommit, WaitingFetch, WaitingProduce};
 use crate::api::{self, Handled, Reply, Request, Response};
 use crate::faults::Strike;
 use crate::log::batch::Header;
 use crate::monitor::SeenBatch;
-use crate::time::Now;
+use crate::time::{Instant, Now};
 
 /// A connection's state.
 #[derive(Debug, Default)]
@@ -56,6 +56,10 @@ pub(super) enum Waiting {
     Fetch(WaitingFetch),
     /// A sync.
     Sync(WaitingProduce),
+    /// The replicas that are in sync.
+    Commit(WaitingCommit),
+    /// The controller's answer to the request of this number.
+    Controller { seq: u64, request: Request, deadline: Instant },
     /// The end of a delay on order.
     Delay(Reply),
 }
@@ -174,13 +178,14 @@ impl Broker {
     }
 
     /// Processes what can be processed.
-    pub(super) fn run(&mut self, now: Now) {
+    pub(crate) fn run(&mut self, now: Now) {
         loop {
             while let Some(connection) = self.runnable.pop_front() {
                 self.process_next(now, connection);
             }
-            if !self.wake_fetches(now) && self.runnable.is_empty() {
-                return;
+            let woken = self.wake_fetches(now) | self.settle_produces(now);
+            if !woken && self.runnable.is_empty() {
+                return self.tell_followers(now);
             }
         }
     }
@@ -197,7 +202,10 @@ impl Broker {
             self.land(&meta);
             return self.close_connection(connection, "closed by order".to_owned());
         }
-        let handled = api::handle(self, now, meta.version, &request, &strike);
+        let handled = match self.must_forward(&request, &strike) {
+            true => self.pass_on(now, connection, meta.version, request.clone()),
+            false => api::handle(self, now, meta.version, &request, &strike),
+        };
         match handled {
             Handled::Respond(response) => {
                 let response = after_strike(&strike, meta.version, &request, response);
@@ -211,6 +219,15 @@ impl Broker {
             Handled::WaitFetch(fetch) => {
                 self.timers.insert((fetch.deadline, connection));
                 self.wait(connection, meta, strike, Waiting::Fetch(fetch));
+            }
+            Handled::WaitCommit(produce) => {
+                self.timers.insert((produce.deadline, connection));
+                self.wait(connection, meta, strike, Waiting::Commit(produce));
+            }
+            Handled::WaitController { seq, request, deadline } => {
+                self.timers.insert((deadline, connection));
+                let state = Waiting::Controller { seq, request, deadline };
+                self.wait(connection, meta, strike, state);
             }
             Handled::WaitSync(produce) => {
                 self.awaiting_sync.insert(connection);
@@ -311,8 +328,68 @@ impl Broker {
             {
                 self.finish_fetch(now, connection, meta, strike, &fetch);
             }
+            Some(Current { meta, strike, state: Waiting::Commit(produce) })
+                if produce.deadline <= now.mono =>
+            {
+                self.give_up_commit(now, connection, meta, strike, produce);
+            }
+            Some(Current {
+                meta,
+                strike,
+                state: Waiting::Controller { request, deadline, .. },
+            }) if deadline <= now.mono => {
+                let response = request.refuse(meta.version, ErrorCode::RequestTimedOut);
+                self.answer(now, connection, meta, strike, response);
+            }
             other => state.current = other,
         }
+    }
+
+    /// Whether only the controller can answer a request.
+    fn must_forward(&self, request: &Request, strike: &Strike) -> bool {
+        self.node.is_some() && strike.before.is_empty() && request.is_for_controller()
+    }
+
+    fn pass_on(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        version: i16,
+        request: Request,
+    ) -> Handled {
+        match self.forward(now, connection, version, request.clone()) {
+            Ok((seq, deadline)) => Handled::WaitController { seq, request, deadline },
+            Err(code) => Handled::Respond(request.refuse(version, code)),
+        }
+    }
+
+    /// The controller has answered a request that was passed on.
+    pub(crate) fn forwarded(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        seq: u64,
+        response: Response,
+    ) {
+        let Some(state) = self.connections.get_mut(&connection) else { return };
+        match state.current.take() {
+            Some(Current {
+                meta,
+                strike,
+                state: Waiting::Controller { seq: own, deadline, .. },
+            }) if own == seq => {
+                self.timers.remove(&(deadline, connection));
+                self.answer(now, connection, meta, strike, response);
+            }
+            other => state.current = other,
+        }
+    }
+
+    /// All clients are gone; the result names them.
+    pub(crate) fn drop_connections(&mut self) -> Vec<ConnectionId> {
+        let all: Vec<ConnectionId> = self.connections.keys().copied().collect();
+        all.iter().for_each(|connection| self.disconnected(*connection));
+        all
     }
 
     pub(super) fn close_connection(&mut self, connection: ConnectionId, reason: String) {

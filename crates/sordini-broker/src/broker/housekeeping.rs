@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
 
-use super::open::{CLEAN_SHUTDOWN, RECOVERY_POINTS};
+use super::open::{CLEAN_SHUTDOWN, HIGH_WATERMARKS, RECOVERY_POINTS};
 use super::{Broker, OpenError};
+use crate::log::PartitionLog;
 use crate::storage;
 use crate::time::Now;
 
@@ -18,7 +19,7 @@ impl Broker {
         self.next_housekeeping = now.mono.after_millis(EVERY_MS);
         self.enforce_retention(now);
         for topic in self.topics.values_mut() {
-            for partition in &mut topic.partitions {
+            for partition in topic.partitions.values_mut() {
                 partition.log.expire_producers(now.wall_ms);
             }
         }
@@ -30,7 +31,7 @@ impl Broker {
     pub fn enforce_retention(&mut self, now: Now) -> usize {
         let mut removed = 0;
         for topic in self.topics.values_mut() {
-            for partition in &mut topic.partitions {
+            for partition in topic.partitions.values_mut() {
                 let storage = self.storage.as_mut();
                 removed += partition.log.enforce_retention(storage, now.wall_ms).unwrap_or(0);
             }
@@ -39,22 +40,35 @@ impl Broker {
     }
 
     fn write_checkpoint(&mut self) -> io::Result<()> {
-        let mut points = BTreeMap::new();
-        for (name, topic) in &self.topics {
-            for (index, partition) in topic.partitions.iter().enumerate() {
-                points.insert(format!("{name} {index}"), partition.log.recovery_point());
-            }
+        if self.node.is_some() {
+            let text = self.checkpoint_text(PartitionLog::high_watermark).1;
+            storage::replace(self.storage.as_mut(), "", HIGH_WATERMARKS, text.as_bytes(), true)?;
         }
+        let (points, text) = self.checkpoint_text(PartitionLog::recovery_point);
         if points == self.checkpointed {
             return Ok(());
+        }
+        storage::replace(self.storage.as_mut(), "", RECOVERY_POINTS, text.as_bytes(), true)?;
+        self.checkpointed = points;
+        Ok(())
+    }
+
+    /// An offset of each partition, and Kafka's text for it.
+    fn checkpoint_text(
+        &self,
+        offset: impl Fn(&PartitionLog) -> i64,
+    ) -> (BTreeMap<String, i64>, String) {
+        let mut points = BTreeMap::new();
+        for (name, topic) in &self.topics {
+            for (index, partition) in &topic.partitions {
+                points.insert(format!("{name} {index}"), offset(&partition.log));
+            }
         }
         let mut text = format!("0\n{}\n", points.len());
         for (partition, offset) in &points {
             let _ = writeln!(text, "{partition} {offset}");
         }
-        storage::replace(self.storage.as_mut(), "", RECOVERY_POINTS, text.as_bytes(), true)?;
-        self.checkpointed = points;
-        Ok(())
+        (points, text)
     }
 
     /// Writes and syncs all there is, so that the next open need not scan. Requests that wait
@@ -65,7 +79,7 @@ impl Broker {
     pub fn close(&mut self) -> Result<(), OpenError> {
         let mut first_error = None;
         for topic in self.topics.values_mut() {
-            for partition in &mut topic.partitions {
+            for partition in topic.partitions.values_mut() {
                 if let Err(error) = partition.log.close(self.storage.as_mut()) {
                     first_error.get_or_insert(error);
                 }

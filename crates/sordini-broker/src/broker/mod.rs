@@ -13,9 +13,10 @@ mod waiting;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use sordini_protocol::Uuid;
+use sordini_protocol::{ErrorCode, Uuid};
 
 use crate::catalog::Catalog;
+use crate::cluster::{Node, Replica};
 use crate::config::BrokerConfig;
 use crate::faults::Faults;
 use crate::log::{PartitionLog, Recovery};
@@ -28,7 +29,7 @@ use connection::Connection;
 pub use inspect::{InspectError, PartitionState};
 pub use open::OpenError;
 pub(crate) use topics::{Created, INTERNAL_TOPICS, NewTopic, TopicError};
-pub(crate) use waiting::{WaitingFetch, WaitingProduce};
+pub(crate) use waiting::{PendingBatch, WaitingCommit, WaitingFetch, WaitingProduce};
 
 /// Names a connection; the caller chooses, and never uses one twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,13 +64,23 @@ pub enum Output {
 pub(crate) struct Partition {
     pub log: PartitionLog,
     pub leader_epoch: i32,
+    /// Its part in a cluster; a broker on its own leads all it has.
+    pub replica: Option<Replica>,
+}
+
+impl Partition {
+    /// A partition of a broker on its own.
+    fn sole(log: PartitionLog, leader_epoch: i32) -> Self {
+        Self { log, leader_epoch, replica: None }
+    }
 }
 
 /// One topic.
 #[derive(Debug)]
 pub(crate) struct Topic {
     pub id: Uuid,
-    pub partitions: Vec<Partition>,
+    /// Those that this broker has a replica of: on its own, all, from 0 on.
+    pub partitions: BTreeMap<i32, Partition>,
 }
 
 /// A single-node Kafka-protocol broker, sans I/O.
@@ -86,6 +97,8 @@ pub struct Broker {
     pub(crate) names: BTreeMap<Uuid, String>,
     pub(crate) faults: Faults,
     pub(crate) monitor: Monitor,
+    /// What makes this broker a node of a cluster.
+    pub(crate) node: Option<Box<Node>>,
     ids: IdSource,
     connections: BTreeMap<ConnectionId, Connection>,
     /// Connections whose next request may be processed.
@@ -163,7 +176,8 @@ impl Broker {
             return Some(Instant(0));
         }
         let timer = self.timers.first().map(|(at, _)| *at);
-        Some(timer.map_or(self.next_housekeeping, |at| at.min(self.next_housekeeping)))
+        let node = self.node.as_ref().map(|node| node.next_due());
+        timer.into_iter().chain(node).chain([self.next_housekeeping]).min()
     }
 
     /// Does what is due: answers delayed and waiting requests, syncs and answers what waits for
@@ -179,11 +193,27 @@ impl Broker {
         if self.next_housekeeping <= now.mono {
             self.keep_house(now);
         }
+        self.node_timers(now);
         self.run(now);
     }
 
     pub(crate) fn topic_name(&self, id: &Uuid) -> Option<&str> {
         self.names.get(id).map(String::as_str)
+    }
+
+    /// A partition that clients may be served from, and its storage.
+    pub(crate) fn led(
+        &mut self,
+        topic: &str,
+        index: i32,
+    ) -> Result<(&mut Partition, &mut dyn Storage), ErrorCode> {
+        let elsewhere = self.leader_elsewhere(topic, index).is_some();
+        let code = match elsewhere {
+            true => ErrorCode::NotLeaderOrFollower,
+            false => ErrorCode::UnknownTopicOrPartition,
+        };
+        let found = self.partition(topic, index);
+        found.filter(|(partition, _)| partition.is_led_here()).ok_or(code)
     }
 
     /// A partition and the storage that its log is used with.
@@ -192,24 +222,23 @@ impl Broker {
         topic: &str,
         index: i32,
     ) -> Option<(&mut Partition, &mut dyn Storage)> {
-        let index = usize::try_from(index).ok()?;
-        let partition = self.topics.get_mut(topic)?.partitions.get_mut(index)?;
+        let partition = self.topics.get_mut(topic)?.partitions.get_mut(&index)?;
         Some((partition, self.storage.as_mut()))
     }
 }
 
 /// Ids from a seed: the broker has no entropy of its own.
 #[derive(Debug)]
-struct IdSource(u64);
+pub(crate) struct IdSource(u64);
 
 impl IdSource {
     /// A stream of ids; `starts` keeps two runs on one folder apart.
-    fn new(seed: u64, starts: u64) -> Self {
+    pub(crate) fn new(seed: u64, starts: u64) -> Self {
         Self(seed ^ starts.wrapping_mul(0xD1B5_4A32_D192_ED03))
     }
 
     /// SplitMix64 (Steele, Lea, Flood 2014).
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -218,7 +247,7 @@ impl IdSource {
     }
 
     /// A random uuid (version 4), never one of those that Kafka reserves.
-    fn uuid(&mut self) -> Uuid {
+    pub(crate) fn uuid(&mut self) -> Uuid {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&self.next().to_be_bytes());
         bytes[8..].copy_from_slice(&self.next().to_be_bytes());

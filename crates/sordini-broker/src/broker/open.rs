@@ -8,6 +8,7 @@ use sordini_protocol::Uuid;
 
 use super::{Broker, IdSource, Partition, Topic};
 use crate::catalog::Catalog;
+use crate::cluster::{Found, Node};
 use crate::config::BrokerConfig;
 use crate::faults::Faults;
 use crate::log::{LogError, LogOptions, PartitionLog, Recovery};
@@ -19,6 +20,8 @@ use crate::topic_config::TopicConfig;
 pub(super) const META_PROPERTIES: &str = "meta.properties";
 pub(super) const PARTITION_METADATA: &str = "partition.metadata";
 pub(super) const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
+/// What was known to be committed, in a cluster.
+pub(super) const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
 /// Present while no broker has the folder open, and all of it was synced.
 pub(super) const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 const CHECKPOINT_MAX: u64 = 64 * 1024 * 1024;
@@ -43,13 +46,26 @@ impl Broker {
     /// If the storage fails, or the catalog is damaged.
     pub fn open(
         config: BrokerConfig,
+        storage: Box<dyn Storage>,
+        now: Now,
+    ) -> Result<Self, OpenError> {
+        Self::open_as(config, storage, now, None)
+    }
+
+    /// Opens a broker, on its own or as a node of a cluster, whose replicas are opened as the
+    /// controller names them.
+    pub(crate) fn open_as(
+        config: BrokerConfig,
         mut storage: Box<dyn Storage>,
         now: Now,
+        mut node: Option<Box<Node>>,
     ) -> Result<Self, OpenError> {
         let loaded = Catalog::load(storage.as_mut())?;
         let starts = loaded.as_ref().map_or(0, |catalog| catalog.starts) + 1;
         let mut ids = IdSource::new(config.id_seed, starts);
-        let mut catalog = loaded.unwrap_or_else(|| Catalog::new(ids.uuid()));
+        let cluster_id = node.as_ref().map(|node| node.cluster_id);
+        let mut catalog =
+            loaded.unwrap_or_else(|| Catalog::new(cluster_id.unwrap_or_else(|| ids.uuid())));
         catalog.starts = starts;
         if starts > 1 {
             // A broker that comes back leads anew: clients must not take it for the old one.
@@ -57,7 +73,11 @@ impl Broker {
             epochs.for_each(|epoch| *epoch = epoch.saturating_add(1));
         }
         let clean = storage.len(CLEAN_SHUTDOWN)?.is_some();
-        let points = read_checkpoint(storage.as_mut())?;
+        let points = read_checkpoint(storage.as_mut(), RECOVERY_POINTS)?;
+        if let Some(node) = &mut node {
+            let high_watermarks = read_checkpoint(storage.as_mut(), HIGH_WATERMARKS)?;
+            node.found = Found { clean, recovery_points: points.clone(), high_watermarks };
+        }
         catalog.save(storage.as_mut())?;
         storage.remove(CLEAN_SHUTDOWN)?;
         let monitor = Monitor::new(config.produce_log_limit);
@@ -69,6 +89,7 @@ impl Broker {
             names: BTreeMap::new(),
             faults: Faults::default(),
             monitor,
+            node,
             ids,
             connections: BTreeMap::new(),
             runnable: VecDeque::new(),
@@ -83,7 +104,9 @@ impl Broker {
         };
         broker.write_meta_properties()?;
         broker.sweep()?;
-        broker.open_topics(now, clean, &points)?;
+        if broker.node.is_none() {
+            broker.open_topics(now, clean, &points)?;
+        }
         Ok(broker)
     }
 
@@ -105,7 +128,10 @@ impl Broker {
         for entry in self.storage.list("")?.into_iter().filter(|entry| entry.is_dir) {
             if entry.name.ends_with("-delete") {
                 self.storage.remove_dir(&entry.name)?;
-            } else if is_partition_dir(&entry.name) && !self.is_known(&entry.name) {
+            } else if self.node.is_none()
+                && is_partition_dir(&entry.name)
+                && !self.is_known(&entry.name)
+            {
                 self.set_aside(&entry.name)?;
             }
         }
@@ -124,6 +150,67 @@ impl Broker {
         self.storage.rename(dir, &aside)
     }
 
+    /// Opens a node's replica, as its folder was found. What it holds is taken for committed only
+    /// as far as was noted.
+    pub(crate) fn open_found(
+        &mut self,
+        now: Now,
+        topic: &str,
+        index: i32,
+        id: Uuid,
+        config: &TopicConfig,
+    ) -> Result<PartitionLog, LogError> {
+        let dir = format!("{topic}-{index}");
+        let failed = |source| LogError::Storage { dir: dir.clone(), source };
+        if self.storage.len(&storage::join(&dir, PARTITION_METADATA)).map_err(failed)?.is_some()
+            && !self.is_of(&dir, id).map_err(failed)?
+        {
+            // A topic of that name was deleted while this node was away.
+            self.bury(&dir);
+        }
+        let found = self.node.as_ref().map(|node| &node.found);
+        let (clean, point, high) = found.map_or((false, 0, 0), |found| {
+            let of = |offsets: &BTreeMap<String, i64>| offsets.get(&dir).copied().unwrap_or(0);
+            (found.clean, of(&found.recovery_points), of(&found.high_watermarks))
+        });
+        let opened = self.open_partition(now, &dir, id, config, point, clean);
+        let (mut log, report) = opened.map_err(|error| match error {
+            OpenError::Log(error) => error,
+            OpenError::Storage(source) => failed(source),
+        })?;
+        log.doubt_from(high);
+        if report != Recovery::default() {
+            self.recovered.push((dir, report));
+        }
+        Ok(log)
+    }
+
+    /// Whether a partition's folder is that of the topic with this id.
+    fn is_of(&mut self, dir: &str, id: Uuid) -> io::Result<bool> {
+        let path = storage::join(dir, PARTITION_METADATA);
+        let bytes = storage::read_all(self.storage.as_mut(), &path, CHECKPOINT_MAX)?;
+        Ok(std::str::from_utf8(&bytes).is_ok_and(|text| text.contains(&id.to_string())))
+    }
+
+    /// Removes a partition's folder, by way of a name that the next start would sweep away.
+    pub(crate) fn bury(&mut self, dir: &str) {
+        let dying = format!("{dir}.{}-delete", self.ids.uuid());
+        if self.storage.rename(dir, &dying).is_ok() {
+            let _ = self.storage.remove_dir(&dying);
+        }
+        if let Some(node) = &mut self.node {
+            node.found.recovery_points.remove(dir);
+            node.found.high_watermarks.remove(dir);
+        }
+    }
+
+    /// The partitions' folders that there are.
+    pub(crate) fn partition_dirs(&mut self) -> Vec<String> {
+        let entries = self.storage.list("").unwrap_or_default();
+        let dirs = entries.into_iter().filter(|e| e.is_dir && is_partition_dir(&e.name));
+        dirs.map(|entry| entry.name).collect()
+    }
+
     fn open_topics(
         &mut self,
         now: Now,
@@ -132,8 +219,8 @@ impl Broker {
     ) -> Result<(), OpenError> {
         let entries = self.catalog.topics.clone();
         for (name, entry) in entries {
-            let mut topic = Topic { id: entry.id, partitions: Vec::new() };
-            for (index, epoch) in entry.epochs.iter().enumerate() {
+            let mut topic = Topic { id: entry.id, partitions: BTreeMap::new() };
+            for (index, epoch) in (0i32..).zip(&entry.epochs) {
                 let dir = format!("{name}-{index}");
                 let point = points.get(&dir).copied().unwrap_or(0);
                 let opened =
@@ -143,7 +230,7 @@ impl Broker {
                     self.recovered.push((dir, report));
                 }
                 log.become_leader(self.storage.as_mut(), *epoch)?;
-                topic.partitions.push(Partition { log, leader_epoch: *epoch });
+                topic.partitions.insert(index, Partition::sole(log, *epoch));
             }
             self.names.insert(entry.id, name.clone());
             self.topics.insert(name, topic);
@@ -192,12 +279,12 @@ fn is_partition_dir(name: &str) -> bool {
 
 /// Kafka's checkpoint of offsets: version 0, a count, and `topic partition offset` per line.
 /// A damaged one is as good as none: all segments are then scanned.
-fn read_checkpoint(storage: &mut dyn Storage) -> io::Result<BTreeMap<String, i64>> {
-    match storage.len(RECOVERY_POINTS)? {
+fn read_checkpoint(storage: &mut dyn Storage, file: &str) -> io::Result<BTreeMap<String, i64>> {
+    match storage.len(file)? {
         Some(len) if len <= CHECKPOINT_MAX => {}
         _ => return Ok(BTreeMap::new()),
     }
-    let bytes = storage::read_all(storage, RECOVERY_POINTS, CHECKPOINT_MAX)?;
+    let bytes = storage::read_all(storage, file, CHECKPOINT_MAX)?;
     let text = std::str::from_utf8(&bytes).unwrap_or_default();
     Ok(parse_checkpoint(text).unwrap_or_default())
 }

@@ -1,5 +1,7 @@
 //! Creating, growing and deleting topics.
 
+use std::collections::BTreeMap;
+
 use sordini_protocol::{ErrorCode, Uuid};
 
 use super::{Broker, OpenError, Partition, Topic};
@@ -125,7 +127,7 @@ impl Broker {
             return Err(error.into());
         }
         self.names.insert(created.id, name.to_owned());
-        self.topics.insert(name.to_owned(), Topic { id: created.id, partitions: Vec::new() });
+        self.topics.insert(name.to_owned(), Topic { id: created.id, partitions: BTreeMap::new() });
         let grown = self.add_partitions(now, name, created.partitions);
         if grown.is_err() {
             // Half a topic is none; its folders go when the name is used again.
@@ -141,12 +143,12 @@ impl Broker {
     fn add_partitions(&mut self, now: Now, name: &str, count: i32) -> Result<(), OpenError> {
         let Some(entry) = self.catalog.topics.get(name).cloned() else { return Ok(()) };
         let have = self.topics.get(name).map_or(0, |topic| topic.partitions.len());
-        for index in have..usize::try_from(count).unwrap_or(0) {
+        for index in i32::try_from(have).unwrap_or(i32::MAX)..count {
             let dir = format!("{name}-{index}");
             let (mut log, _) = self.open_partition(now, &dir, entry.id, &entry.config, 0, false)?;
             log.become_leader(self.storage.as_mut(), 0)?;
             if let Some(topic) = self.topics.get_mut(name) {
-                topic.partitions.push(Partition { log, leader_epoch: 0 });
+                topic.partitions.insert(index, Partition::sole(log, 0));
             }
         }
         Ok(())
@@ -195,15 +197,12 @@ impl Broker {
             return Err(storage_error(&error.into()));
         }
         self.names.remove(&entry.id);
-        let partitions = self.topics.remove(name).map_or(0, |topic| topic.partitions.len());
-        for index in 0..partitions {
-            self.advanced.insert((entry.id, i32::try_from(index).unwrap_or(i32::MAX)), u64::MAX);
+        let partitions = self.topics.remove(name).map(|topic| topic.partitions).unwrap_or_default();
+        for index in partitions.into_keys() {
+            self.advanced.insert((entry.id, index), u64::MAX);
             let dir = format!("{name}-{index}");
-            let dying = format!("{dir}.{}-delete", self.ids.uuid());
             // What can't be removed now is set aside or removed at the next start.
-            if self.storage.rename(&dir, &dying).is_ok() {
-                let _ = self.storage.remove_dir(&dying);
-            }
+            self.bury(&dir);
         }
         Ok(())
     }
@@ -231,7 +230,7 @@ impl Broker {
             return Err(storage_error(&error.into()));
         }
         if let Some(topic) = self.topics.get_mut(topic) {
-            topic.partitions.iter_mut().for_each(|p| p.log.set_config(config.clone()));
+            topic.partitions.values_mut().for_each(|p| p.log.set_config(config.clone()));
         }
         Ok(())
     }

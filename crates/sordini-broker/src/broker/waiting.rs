@@ -1,15 +1,15 @@
-//! Requests that wait: a Fetch for bytes, a Produce for a sync.
+//! Requests that wait: a Fetch for bytes, a Produce for a sync or for other replicas.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sordini_protocol::Uuid;
 use sordini_protocol::messages::fetch::FetchRequest;
 use sordini_protocol::messages::produce::ProduceResponse;
+use sordini_protocol::{ErrorCode, Uuid};
 
 use super::connection::{Current, Meta, Waiting};
 use super::{Broker, ConnectionId};
 use crate::api::{Response, fetch, produce};
-use crate::faults::Strike;
+use crate::faults::{LeaderHint, Strike};
 use crate::time::{Instant, Now};
 
 /// A Fetch that found less than it wants.
@@ -26,8 +26,29 @@ pub(crate) struct WaitingFetch {
 #[derive(Debug)]
 pub(crate) struct WaitingProduce {
     pub response: ProduceResponse,
-    /// Partition, and place in the response: topic index, partition index.
-    pub partitions: Vec<(Uuid, i32, usize, usize)>,
+    pub pending: Vec<PendingBatch>,
+}
+
+/// A Produce whose batches are appended, but not by all replicas that are in sync.
+#[derive(Debug)]
+pub(crate) struct WaitingCommit {
+    pub response: ProduceResponse,
+    pub pending: Vec<PendingBatch>,
+    pub deadline: Instant,
+}
+
+/// A batch that is appended, and not yet safe.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PendingBatch {
+    pub topic: Uuid,
+    pub partition: i32,
+    /// Place in the response: topic, and partition in it.
+    pub at: usize,
+    pub index: usize,
+    /// The offset behind the batch.
+    pub end: i64,
+    /// The term in which it was taken.
+    pub leader_epoch: i32,
 }
 
 impl Broker {
@@ -115,9 +136,10 @@ impl Broker {
                 state.current = Some(current);
                 continue;
             };
-            for (topic, partition, at, index) in &produce.partitions {
-                if let Some(why) = failed.get(&(*topic, *partition)) {
-                    produce::fail_stored(&mut produce.response, *at, *index, why);
+            for batch in &produce.pending {
+                if let Some(why) = failed.get(&(batch.topic, batch.partition)) {
+                    let (place, code) = ((batch.at, batch.index), ErrorCode::KafkaStorageError);
+                    produce::fail_stored(&mut produce.response, place, code, why, None);
                 }
             }
             self.answer(now, connection, meta, strike, Response::Produce(produce.response));
@@ -140,6 +162,114 @@ impl Broker {
         }
         None
     }
+}
+
+impl Broker {
+    /// Looks again at produce requests that wait for partitions whose high watermark or leader
+    /// changed. Returns whether any was answered.
+    pub(super) fn settle_produces(&mut self, now: Now) -> bool {
+        let Some(node) = self.node.as_mut().filter(|node| !node.settled.is_empty()) else {
+            return false;
+        };
+        let settled = std::mem::take(&mut node.settled);
+        let about = |batch: &PendingBatch| settled.contains(&(batch.topic, batch.partition));
+        let mut due = Vec::new();
+        for (id, connection) in &self.connections {
+            if let Some(Current { state: Waiting::Commit(produce), .. }) = &connection.current
+                && produce.pending.iter().any(about)
+            {
+                due.push(*id);
+            }
+        }
+        let mut answered = false;
+        for connection in due {
+            answered |= self.retry_commit(now, connection);
+        }
+        answered
+    }
+
+    fn retry_commit(&mut self, now: Now, connection: ConnectionId) -> bool {
+        let Some(state) = self.connections.get_mut(&connection) else { return false };
+        let Some(current) = state.current.take() else { return false };
+        let Current { meta, strike, state: Waiting::Commit(mut produce) } = current else {
+            state.current = Some(current);
+            return false;
+        };
+        self.settle(meta.version, &mut produce);
+        if !produce.pending.is_empty() {
+            if let Some(state) = self.connections.get_mut(&connection) {
+                state.current = Some(Current { meta, strike, state: Waiting::Commit(produce) });
+            }
+            return false;
+        }
+        self.timers.remove(&(produce.deadline, connection));
+        self.answer(now, connection, meta, strike, Response::Produce(produce.response));
+        true
+    }
+
+    /// Takes the batches off whose fate is known, and puts their errors into the response.
+    pub(crate) fn settle(&mut self, version: i16, produce: &mut WaitingCommit) {
+        let response = &mut produce.response;
+        produce.pending.retain(|batch| match self.fate(version, batch) {
+            Fate::Open => true,
+            Fate::Committed => false,
+            Fate::Failed(code, why, leader) => {
+                let place = (batch.at, batch.index);
+                produce::fail_stored(response, place, code, why, leader.as_ref());
+                false
+            }
+        });
+    }
+
+    fn fate(&mut self, version: i16, batch: &PendingBatch) -> Fate {
+        let name = self.names.get(&batch.topic).cloned();
+        let led = match &name {
+            Some(name) => self.led(name, batch.partition),
+            None => Err(ErrorCode::UnknownTopicOrPartition),
+        };
+        let reached = led.and_then(|(partition, _)| {
+            let same_term = partition.leader_epoch == batch.leader_epoch;
+            let reached = partition.log.high_watermark() >= batch.end;
+            same_term.then_some(reached).ok_or(ErrorCode::NotLeaderOrFollower)
+        });
+        match (reached, name) {
+            (Ok(false), _) => Fate::Open,
+            (Ok(true), Some(name)) if self.check_in_sync(&name, batch.partition).is_err() => {
+                let why = "appended, but fewer replicas are in sync than min.insync.replicas";
+                Fate::Failed(ErrorCode::NotEnoughReplicasAfterAppend, why, None)
+            }
+            (Ok(true), _) => Fate::Committed,
+            (Err(code), name) => {
+                let hint = name.filter(|_| produce::names_leader(version));
+                let hint = hint.and_then(|name| self.leader_hint(&name, batch.partition));
+                Fate::Failed(code, "the leader changed before the batch was committed", hint)
+            }
+        }
+    }
+
+    /// Answers a produce request whose time is up.
+    pub(super) fn give_up_commit(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        meta: Meta,
+        strike: Strike,
+        mut produce: WaitingCommit,
+    ) {
+        for batch in &produce.pending {
+            let why = "the replicas that are in sync did not all have the batch in time";
+            let (place, code) = ((batch.at, batch.index), ErrorCode::RequestTimedOut);
+            produce::fail_stored(&mut produce.response, place, code, why, None);
+        }
+        self.answer(now, connection, meta, strike, Response::Produce(produce.response));
+    }
+}
+
+/// What became of a batch that waits.
+enum Fate {
+    Open,
+    Committed,
+    Failed(ErrorCode, &'static str, Option<LeaderHint>),
 }
 
 fn gained(fetch: &WaitingFetch, advanced: &BTreeMap<(Uuid, i32), u64>) -> u64 {

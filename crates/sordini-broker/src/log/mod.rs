@@ -12,6 +12,7 @@ pub mod index;
 pub mod producers;
 mod read;
 mod recovery;
+mod replica;
 mod retention;
 mod scan;
 mod segment;
@@ -222,6 +223,12 @@ impl PartitionLog {
     #[must_use]
     pub fn segment_count(&self) -> usize {
         self.segments.len()
+    }
+
+    /// Says that all from `offset` on is not known to be committed: a replica that was opened
+    /// knows only what it once noted, and learns the rest from its leader.
+    pub fn doubt_from(&mut self, offset: i64) {
+        self.high_watermark = offset.clamp(self.log_start, self.log_end);
     }
 
     /// Says that all before `offset` is committed. The high watermark never goes back.

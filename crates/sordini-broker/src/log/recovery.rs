@@ -119,7 +119,7 @@ impl PartitionLog {
     }
 
     /// The bases of segments and the offsets of snapshots, ascending; leftovers are removed.
-    fn list(&mut self, storage: &mut dyn Storage) -> io::Result<(Vec<i64>, Vec<i64>)> {
+    pub(super) fn list(&mut self, storage: &mut dyn Storage) -> io::Result<(Vec<i64>, Vec<i64>)> {
         let entries = storage.list(&self.dir)?;
         let bases: Vec<i64> =
             entries.iter().filter_map(|entry| offset_of(&entry.name, ".log")).collect();
@@ -186,7 +186,7 @@ impl PartitionLog {
         Ok(())
     }
 
-    fn load_producers(
+    pub(super) fn load_producers(
         &mut self,
         storage: &mut dyn Storage,
         snapshots: &[i64],

@@ -1,0 +1,191 @@
+//! Topics: created, grown and deleted by the controller.
+
+use std::sync::Arc;
+
+use sordini_protocol::{ErrorCode, Uuid};
+
+use super::controller::Controller;
+use super::image::{PartitionImage, TopicImage};
+use super::trace::ClusterTrace;
+use crate::api::{Request, Response};
+use crate::broker::TopicError;
+use crate::catalog::topic_name_error;
+use crate::time::Now;
+use crate::topic_config::TopicConfig;
+
+/// Answers a client's request that a node passed on.
+pub(super) fn serve(
+    _controller: &mut Controller,
+    _now: Now,
+    _version: i16,
+    _request: &Request,
+) -> Option<Response> {
+    None
+}
+
+impl Controller {
+    /// Creates a topic; -1 replicas are the cluster's default.
+    pub(super) fn create_topic(
+        &mut self,
+        name: &str,
+        partitions: i32,
+        replication: i16,
+        config: TopicConfig,
+    ) -> Result<Uuid, TopicError> {
+        self.check_name(name)?;
+        if partitions <= 0 {
+            let message = format!("the number of partitions is {partitions}, it must be above 0");
+            return Err(TopicError::new(ErrorCode::InvalidPartitions, message));
+        }
+        self.check_room(partitions)?;
+        let replication = match replication {
+            -1 => self.config.default_replication,
+            n => n,
+        };
+        self.topics_created += 1;
+        let shift = usize::try_from(self.topics_created - 1).unwrap_or(0);
+        let placed = self.place(0..partitions, replication, shift)?;
+        let id = self.ids.uuid();
+        let topic: Arc<str> = Arc::from(name);
+        let entry = TopicImage { id, name: Arc::clone(&topic), config, partitions: placed };
+        let image = self.change();
+        image.names.insert(id, name.to_owned());
+        image.topics.insert(name.to_owned(), Arc::new(entry));
+        self.trace(ClusterTrace::Created { topic, id, partitions });
+        self.trace_leaders(name, 0);
+        Ok(id)
+    }
+
+    fn trace_leaders(&mut self, topic: &str, from: usize) {
+        let Some(partitions) = self.image.topics.get(topic).map(|topic| topic.partitions.clone())
+        else {
+            return;
+        };
+        for (index, partition) in partitions.into_iter().enumerate().skip(from) {
+            let Some(at) = self.name(topic, index) else { continue };
+            let PartitionImage { leader, leader_epoch, isr, partition_epoch, .. } = partition;
+            self.trace(ClusterTrace::Elected { at: at.clone(), leader, leader_epoch, clean: true });
+            self.trace(ClusterTrace::Isr { at, isr, leader_epoch, partition_epoch });
+        }
+    }
+
+    fn check_name(&self, name: &str) -> Result<(), TopicError> {
+        if let Some(reason) = topic_name_error(name) {
+            return Err(TopicError::new(ErrorCode::InvalidTopicException, reason));
+        }
+        if self.image.topics.contains_key(name) {
+            let message = format!("Topic '{name}' already exists.");
+            return Err(TopicError::new(ErrorCode::TopicAlreadyExists, message));
+        }
+        Ok(())
+    }
+
+    fn check_room(&self, more: i32) -> Result<(), TopicError> {
+        let have: usize = self.image.topics.values().map(|topic| topic.partitions.len()).sum();
+        let max = self.config.broker.max_partitions;
+        if usize::try_from(more).is_ok_and(|more| have.saturating_add(more) <= max) {
+            return Ok(());
+        }
+        let message = format!("{more} more partitions exceed this cluster's limit of {max}");
+        Err(TopicError::new(ErrorCode::InvalidPartitions, message))
+    }
+
+    /// Spreads partitions over the nodes, in turn. Fenced nodes get a replica only where there
+    /// are not enough others.
+    fn place(
+        &self,
+        indexes: std::ops::Range<i32>,
+        replication: i16,
+        shift: usize,
+    ) -> Result<Vec<PartitionImage>, TopicError> {
+        let usable: Vec<i32> = self.usable(true).collect();
+        let spare: Vec<i32> = self.usable(false).collect();
+        let count = usize::try_from(replication).unwrap_or(0);
+        if count == 0 || count > usable.len() + spare.len() || usable.is_empty() {
+            let message = format!(
+                "replication factor {replication}: {} nodes are alive and {} are not",
+                usable.len(),
+                spare.len()
+            );
+            return Err(TopicError::new(ErrorCode::InvalidReplicationFactor, message));
+        }
+        let place_one = |index: i32| {
+            let start = shift + usize::try_from(index).unwrap_or(0);
+            let turn = (0..usable.len()).map(|i| usable[(start + i) % usable.len()]);
+            let isr: Vec<i32> = turn.take(count).collect();
+            let lacking = count - isr.len();
+            let replicas: Vec<i32> =
+                isr.iter().chain(spare.iter().take(lacking)).copied().collect();
+            let leader = isr.first().copied().unwrap_or(super::image::NO_NODE);
+            PartitionImage { replicas, isr, leader, leader_epoch: 0, partition_epoch: 0 }
+        };
+        Ok(indexes.map(place_one).collect())
+    }
+
+    fn usable(&self, usable: bool) -> impl Iterator<Item = i32> {
+        let brokers = self.image.brokers.iter();
+        brokers.filter(move |(_, broker)| broker.is_usable() == usable).map(|(id, _)| *id)
+    }
+
+    /// Gives a topic more partitions.
+    pub(super) fn add_partitions(&mut self, name: &str, total: i32) -> Result<(), TopicError> {
+        let Some(topic) = self.image.topics.get(name) else { return Err(missing(name)) };
+        let have = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+        if total <= have {
+            let message = format!("topic {name} has {have} partitions; {total} are not more");
+            return Err(TopicError::new(ErrorCode::InvalidPartitions, message));
+        }
+        let replication = topic.partitions.first().map_or(1, |p| p.replicas.len());
+        let shift = topic.partitions.first().and_then(|p| p.replicas.first()).copied().unwrap_or(1);
+        self.check_room(total - have)?;
+        let replication = i16::try_from(replication).unwrap_or(i16::MAX);
+        let shift = usize::try_from(shift - 1).unwrap_or(0);
+        let placed = self.place(have..total, replication, shift)?;
+        let first = usize::try_from(have).unwrap_or(0);
+        if let Some(topic) = self.change().topics.get_mut(name) {
+            let topic = Arc::make_mut(topic);
+            topic.partitions.extend(placed);
+            let grown = ClusterTrace::Grown { topic: Arc::clone(&topic.name), partitions: total };
+            self.trace(grown);
+        }
+        self.trace_leaders(name, first);
+        Ok(())
+    }
+
+    /// Deletes a topic; its id never comes back.
+    pub(super) fn delete_topic(&mut self, name: &str) -> Result<(), TopicError> {
+        if !self.image.topics.contains_key(name) {
+            return Err(missing(name));
+        }
+        let image = self.change();
+        if let Some(topic) = image.topics.remove(name) {
+            image.names.remove(&topic.id);
+            let (topic, id) = (Arc::clone(&topic.name), topic.id);
+            self.trace(ClusterTrace::Deleted { topic, id });
+        }
+        Ok(())
+    }
+
+    /// Changes one of a topic's settings.
+    pub(super) fn set_topic_config(
+        &mut self,
+        name: &str,
+        setting: &str,
+        value: &str,
+    ) -> Result<(), TopicError> {
+        let Some(topic) = self.image.topics.get(name) else { return Err(missing(name)) };
+        let mut config = topic.config.clone();
+        config
+            .set(setting, value)
+            .map_err(|e| TopicError::new(ErrorCode::InvalidConfig, e.to_string()))?;
+        if let Some(topic) = self.change().topics.get_mut(name) {
+            Arc::make_mut(topic).config = config;
+        }
+        Ok(())
+    }
+}
+
+fn missing(name: &str) -> TopicError {
+    let message = format!("there is no topic {}", name.escape_default());
+    TopicError::new(ErrorCode::UnknownTopicOrPartition, message)
+}
