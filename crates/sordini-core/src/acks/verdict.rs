@@ -4,7 +4,7 @@
 //! it has. The expectations are committed in `tests/verdicts.tsv`, made from the sources of Java's
 //! client, librdkafka and the broker.
 
-use sordini_protocol::ErrorCode as E;
+use sordini_protocol::{ErrorCode as E, mutant};
 
 use crate::error::Fate;
 
@@ -231,6 +231,9 @@ impl Verdict {
     /// What `code` means for a batch in `context`.
     #[must_use]
     pub fn of(code: E, context: Context) -> Self {
+        if mutant!(M3) && code == E::RequestTimedOut {
+            return Self::Retry { refresh: false, ambiguous: false };
+        }
         let verdict = Self::by_kind(code, context);
         // The broker tells a base offset only once it has appended, whatever goes wrong after.
         match verdict {

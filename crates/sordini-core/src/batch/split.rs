@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use sordini_protocol::mutant;
+
 use crate::batch::body::Body;
 use crate::batch::plain::plain;
 use crate::batch::stages::{Meta, Ready, Stamped};
@@ -149,6 +151,6 @@ fn follow(stamp: Stamp, count: u32) -> Stamp {
     if stamp == Stamp::NONE {
         return stamp;
     }
-    let next = i64::from(stamp.base_sequence) + i64::from(count);
+    let next = i64::from(stamp.base_sequence) + i64::from(count) + i64::from(mutant!(M27));
     Stamp { base_sequence: (next & i64::from(i32::MAX)) as i32, ..stamp }
 }

@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sordini_protocol::mutant;
+
 use crate::config::Address;
 use crate::connection::framing::Framing;
 use crate::connection::versions::Versions;
@@ -238,7 +240,7 @@ impl Connection {
     /// was asked, and the stream can no longer be trusted.
     pub fn answered(&mut self, correlation: i32, now: Instant) -> Option<Asked> {
         let place = self.pending.iter().position(|pending| pending.answered)?;
-        if self.pending[place].correlation != correlation {
+        if self.pending[place].correlation != correlation && !mutant!(M17) {
             return None;
         }
         self.last_used = now;
@@ -264,6 +266,7 @@ impl Connection {
         }
         let unanswered = self.pending.iter().map(|pending| pending.deadline).min();
         match (unanswered, max_idle) {
+            (Some(_), _) if mutant!(M18) => (Instant::NEVER, Lapse::Request),
             (Some(deadline), _) => (deadline, Lapse::Request),
             (None, Some(idle)) => (self.last_used.saturating_add(idle), Lapse::Idle),
             (None, None) => (Instant::NEVER, Lapse::Idle),

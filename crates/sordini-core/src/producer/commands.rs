@@ -1,5 +1,7 @@
 //! What the application asks for: flush, close, and the end.
 
+use sordini_protocol::mutant;
+
 use crate::batch::BatchId;
 use crate::error::{Cause, Refusal};
 use crate::producer::Producer;
@@ -62,6 +64,13 @@ impl Producer {
         self.accumulator.refuse_all(&Refusal::Closed);
         self.on_lanes_due();
         self.seal_before(BatchId(u64::MAX));
+        if mutant!(M14) {
+            self.partitions.values_mut().for_each(|partition| {
+                while let (Some(_), view) = partition.lane.take(true) {
+                    partition.view = view;
+                }
+            });
+        }
         self.give_up_if_late();
     }
 

@@ -91,6 +91,7 @@ pub struct Producer {
     next_conn: u64,
     next_request: u64,
     next_candidate: usize,
+    first_sequence: i32,
     /// Batches taken from their lanes and not yet resolved.
     on_way: usize,
     /// An append found no memory.
@@ -146,11 +147,19 @@ impl Producer {
             next_conn: 0,
             next_request: 0,
             next_candidate,
+            first_sequence: 0,
             on_way: 0,
             pressed: false,
             owed: BTreeMap::new(),
             config,
         }
+    }
+
+    /// Makes each partition's first sequence begin at `first`, to test what lies near 2^31.
+    #[doc(hidden)]
+    pub fn begin_sequences_at(&mut self, first: i32) {
+        assert!(first >= 0, "a sequence is 31 bits wide");
+        self.first_sequence = first;
     }
 
     /// The data plane, to be shared with the callers' threads.

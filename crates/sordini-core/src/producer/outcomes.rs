@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use sordini_protocol::ErrorCode;
+use sordini_protocol::{ErrorCode, mutant};
 
 use crate::accumulator::counters::add;
 use crate::batch::body::Body;
@@ -109,7 +109,10 @@ impl Producer {
     fn conclude(&mut self, key: PartitionKey, ending: Ending, fate: Fate, cause: Cause) {
         let Ending { meta, bytes } = ending;
         // S7: a batch that the network may have is never called not written.
-        let fate = if meta.ambiguous { Fate::Unknown } else { fate };
+        let fate = if meta.ambiguous && !mutant!(M7) { Fate::Unknown } else { fate };
+        if mutant!(M15) {
+            std::mem::forget(bytes.as_ref().map(|(_, body)| Arc::clone(body)));
+        }
         let counters = self.accumulator.counters();
         let counter: &AtomicU64 = match fate {
             Fate::NotWritten => &counters.records_not_written,

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use sordini_protocol::mutant;
+
 use crate::accumulator::lane::{Lane, View};
 use crate::accumulator::ready::Event;
 use crate::accumulator::topic::Topic;
@@ -83,7 +85,8 @@ impl Producer {
             let key = (topic.index(), lane.partition());
             self.partitions.entry(key).or_insert_with(|| Partition {
                 lane: Arc::clone(lane),
-                line: Line::new(self.config.enable_idempotence, window),
+                line: Line::new(self.config.enable_idempotence, window)
+                    .starting_at(self.first_sequence),
                 view: View::default(),
                 queued: None,
                 timer: None,
@@ -122,7 +125,8 @@ impl Producer {
         let leader = self.cluster.leader(key.0, key.1);
         let Some(partition) = self.partitions.get(&key) else { return };
         let runnable = self.is_runnable(partition);
-        let timer = self.partition_deadline(partition);
+        let drained = mutant!(M25) && partition.line.is_proven() && partition.line.is_empty();
+        let timer = self.partition_deadline(partition).filter(|_| !drained);
         let Some(partition) = self.partitions.get_mut(&key) else { return };
         if partition.timer != timer {
             if let Some(old) = std::mem::replace(&mut partition.timer, timer) {

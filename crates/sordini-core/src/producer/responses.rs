@@ -11,7 +11,7 @@ use sordini_protocol::messages::metadata::MetadataRequest;
 use sordini_protocol::messages::produce::{
     PartitionProduceResponse, ProduceRequest, ProduceResponse,
 };
-use sordini_protocol::{DecodeError, ErrorCode, Message, Reader, Request as Api, Uuid};
+use sordini_protocol::{DecodeError, ErrorCode, Message, Reader, Request as Api, Uuid, mutant};
 
 use crate::accumulator::counters::add;
 use crate::acks::verdict::{Context, Verdict};
@@ -316,13 +316,16 @@ impl Producer {
         let context = Context {
             replicated: self.config.acks == Acks::All,
             idempotent: self.config.enable_idempotence,
-            head: partition.line.has_led(place),
+            head: mutant!(M1) || partition.line.has_led(place),
             ambiguous: meta.is_some_and(|meta| meta.ambiguous),
             base_offset: answer.base_offset,
             log_start_offset: answer.log_start_offset,
         };
         let lost = context.head && tells_of_loss(code, &partition.line, answer.log_start_offset);
         match Verdict::of(code, context) {
+            Verdict::Written if mutant!(M7) && context.ambiguous => {
+                self.fail(key, place, Fate::NotWritten, Cause::Rejected(code));
+            }
             Verdict::Written => {
                 let time = Some(answer.log_append_time_ms).filter(|time| *time >= 0);
                 let offset = Some(answer.base_offset).filter(|offset| *offset >= 0);

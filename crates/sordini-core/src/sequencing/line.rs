@@ -7,6 +7,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use sordini_protocol::mutant;
+
 use crate::batch::stages::{Compressed, Stamped};
 use crate::sequencing::slot::{RequestId, Slot, SlotKey};
 use crate::time::Instant;
@@ -51,6 +53,8 @@ pub struct Line {
     last_acknowledged: Instant,
     /// The largest offset that was acknowledged.
     last_offset: Option<i64>,
+    /// What the first sequence begins at.
+    first: i32,
     /// No new epoch is taken before: a broker that refuses every one must not be asked without
     /// pause.
     not_before: Instant,
@@ -58,7 +62,10 @@ pub struct Line {
 
 /// `sequence` plus `count`, wrapping to 0 behind 2^31 - 1.
 #[must_use]
-pub const fn advance(sequence: i32, count: u32) -> i32 {
+pub fn advance(sequence: i32, count: u32) -> i32 {
+    if mutant!(M10) {
+        return sequence.wrapping_add(count.cast_signed());
+    }
     ((sequence as i64 + count as i64) & i32::MAX as i64) as i32
 }
 
@@ -74,8 +81,16 @@ impl Line {
             window,
             last_acknowledged: Instant::ZERO,
             last_offset: None,
+            first: 0,
             not_before: Instant::ZERO,
         }
+    }
+
+    /// The same line with a sequence that begins at `first`: a broker takes any from a producer
+    /// it does not know, so that what lies near 2^31 is reached in a test.
+    #[must_use]
+    pub fn starting_at(self, first: i32) -> Self {
+        Self { first, ..self }
     }
 
     /// The unresolved batches, oldest first.
@@ -229,7 +244,12 @@ impl Line {
             Sequence::Broken { identity: old, proven } => proven && old.id == identity.id,
             Sequence::Unstamped | Sequence::Unclaimed | Sequence::Claimed { .. } => false,
         };
-        self.sequence = Sequence::Claimed { identity, next: 0, proven };
+        let next = match self.sequence {
+            Sequence::Unclaimed => self.first,
+            _ if mutant!(M5) => 1,
+            _ => 0,
+        };
+        self.sequence = Sequence::Claimed { identity, next, proven };
         self.slots.retain(|slot| !matches!(slot, Slot::Acknowledged { .. }));
         for place in 0..self.slots.len() {
             self.change(place, |slot| match slot {
@@ -368,6 +388,14 @@ impl Line {
     /// line is broken behind it.
     pub fn fail(&mut self, place: usize) -> Slot {
         let slot = self.slots.remove(place).expect("S1: the batch is in the line");
+        if mutant!(M2)
+            && let Slot::Expired { stamp, .. } = &slot
+            && let Sequence::Claimed { next, .. } = &mut self.sequence
+            && !self.slots.iter().any(Slot::is_bound)
+        {
+            *next = stamp.base_sequence;
+            return slot;
+        }
         if matches!(slot, Slot::InFlight { .. } | Slot::Waiting { .. } | Slot::Expired { .. }) {
             self.break_sequence();
         }
@@ -397,9 +425,14 @@ impl Line {
     /// Puts the batch at `place`, which was in flight, back to wait for another attempt.
     pub fn retry_at(&mut self, place: usize, not_before: Instant) {
         self.change(place, |slot| match slot {
+            Slot::InFlight { batch, .. } if mutant!(M9) => Slot::Ready(batch.unstamp()),
             Slot::InFlight { batch, .. } => Slot::Waiting { batch, not_before },
             _ => panic!("S1: only a batch in flight is retried"),
         });
+        if mutant!(M6) && matches!(self.sequence, Sequence::Claimed { .. }) {
+            self.slots.rotate_left(place + 1);
+            self.break_sequence();
+        }
     }
 
     /// Takes the records' part out of the batch at `place`, which is in flight, and leaves its
