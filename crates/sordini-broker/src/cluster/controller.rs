@@ -31,8 +31,9 @@ pub(crate) struct Controller {
     pub(super) config: ClusterConfig,
     pub(super) image: Arc<Image>,
     nodes: BTreeMap<i32, Registration>,
-    /// The newest wish of a leader that was judged, by partition: its life, and its number.
-    judged: BTreeMap<(Uuid, i32), (u64, u64)>,
+    /// The newest wish of a leader that was judged, by partition and leader: its life, and its
+    /// number. Numbers of two nodes say nothing of each other.
+    judged: BTreeMap<(Uuid, i32, i32), (u64, u64)>,
     next_producer_id: i64,
     pub(super) ids: IdSource,
     pub(super) topics_created: u64,
@@ -218,10 +219,10 @@ impl Controller {
     fn alter_isr(&mut self, node: i32, wish: AlterIsr) {
         let (topic, partition, seq) = (wish.topic, wish.partition, wish.seq);
         let age = (wish.broker_epoch, seq);
-        if self.judged.get(&(topic, partition)).is_some_and(|judged| *judged >= age) {
+        if self.judged.get(&(topic, partition, node)).is_some_and(|judged| *judged >= age) {
             return;
         }
-        self.judged.insert((topic, partition), age);
+        self.judged.insert((topic, partition, node), age);
         let name = self.image.names.get(&topic).cloned();
         let state = name.and_then(|name| {
             let current = self.image.partition(&name, partition)?.clone();
