@@ -28,7 +28,6 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ("a producer id below none", "Kafka stores it as if it were no id; no sound client sends it"),
     ("null records", "Kafka never answers, and the client waits for its time-out"),
     ("one partition twice", BLIND),
-    ("two in sync are not there, acks -1", "Kafka 4 asks for no more than there are replicas"),
 ];
 
 fn play(bootstrap: &str, scripts: &[Script]) -> Vec<Vec<Answer>> {

@@ -4,7 +4,8 @@
 //!   offset. 7: zstd. 8: record errors and error messages (KIP-467). 9: flexible. 10: current
 //!   leader (KIP-951). 12: transactions of KIP-890. 13: topics by id (KIP-516).
 //! - acks 0 gets no answer; an error then closes the connection. acks 1 and -1 are the same on
-//!   one node, but for `min.insync.replicas`.
+//!   a broker of its own: as Kafka 4 does, `min.insync.replicas` asks for no more replicas in
+//!   sync than a partition has replicas.
 //! - A retry of one of a producer's last five batches is answered with plain success and the
 //!   offset it was first given; its log-append time is then the batch's largest timestamp, even
 //!   where the topic keeps the producer's (as Kafka answers).
@@ -12,7 +13,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use sordini_protocol::ErrorCode;
+use sordini_protocol::{ErrorCode, mutant};
 use sordini_protocol::messages::produce::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceData,
     PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceData,
@@ -190,10 +191,6 @@ fn store(
     check_request(request, topic, Header::new(&records))
         .map_err(|rejection| reject(rejection.early()))?;
     let config = partition.log.config();
-    let in_sync = match config.min_insync_replicas() {
-        min if sole && min > 1 => Err(TooFewInSync { have: 1, min }),
-        _ => in_sync,
-    };
     if let (-1, Err(TooFewInSync { have, min })) = (request.acks, in_sync) {
         let are = if have == 1 { "replica is" } else { "replicas are" };
         let message = format!("{have} {are} in sync, min.insync.replicas asks for {min}");
@@ -227,7 +224,7 @@ fn store(
             .map_err(|rejection| (rejection, -1))?;
         return Ok(Stored { base_offset, log_append_time, log_start, unsynced: false, ends });
     }
-    if !fsync {
+    if !fsync || mutant!(M29) {
         partition.log.advance_high_watermark(partition.log.log_end());
     }
     let unsynced = fsync && last >= partition.log.high_watermark();
@@ -252,7 +249,9 @@ fn settle_leader(
     let Appended::New { base, .. } = appended else { return Ok(()) };
     let fsync = broker.config.fsync;
     let Some((partition, storage)) = broker.partition(topic, index) else { return Ok(()) };
-    if fsync && let Err(error) = partition.log.sync(storage) {
+    if fsync
+        && !mutant!(M29)
+        && let Err(error) = partition.log.sync(storage) {
         broker.halt(error.to_string());
         return Err(Rejection::new(error.code(), error.to_string()));
     }

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use sordini_protocol::ErrorCode;
+use sordini_protocol::{ErrorCode, mutant};
 
 use super::batch::{Header, add_sequence};
 
@@ -92,7 +92,8 @@ impl ProducerEntry {
             self.batches.clear();
             self.epoch = header.producer_epoch();
         }
-        if self.batches.len() == BATCHES_KEPT {
+        let kept = if mutant!(M32) { 1 } else { BATCHES_KEPT };
+        if self.batches.len() >= kept {
             self.batches.pop_front();
         }
         self.batches.push_back(BatchMeta {

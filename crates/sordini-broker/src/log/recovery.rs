@@ -3,6 +3,8 @@
 
 use std::io;
 
+use sordini_protocol::mutant;
+
 use super::batch::NO_PRODUCER_ID;
 use super::epochs::{self, LeaderEpochs};
 use super::producers::Producers;
@@ -58,6 +60,9 @@ impl PartitionLog {
         };
         let mut report = Recovery::default();
         log.recover(storage, clean, wall_ms, &mut report).map_err(failed)?;
+        if mutant!(M30) {
+            log.producers.forget(None);
+        }
         Ok((log, report))
     }
 
