@@ -13,12 +13,12 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use sordini_protocol::{ErrorCode, mutant};
 use sordini_protocol::messages::produce::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceData,
     PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceData,
     TopicProduceResponse,
 };
+use sordini_protocol::{ErrorCode, mutant};
 
 use super::{Handled, Response};
 use crate::broker::{Broker, PendingBatch, WaitingCommit, WaitingProduce};
@@ -251,7 +251,8 @@ fn settle_leader(
     let Some((partition, storage)) = broker.partition(topic, index) else { return Ok(()) };
     if fsync
         && !mutant!(M29)
-        && let Err(error) = partition.log.sync(storage) {
+        && let Err(error) = partition.log.sync(storage)
+    {
         broker.halt(error.to_string());
         return Err(Rejection::new(error.code(), error.to_string()));
     }

@@ -55,7 +55,11 @@ impl PartitionLog {
     ) -> Result<(), LogError> {
         self.ensure_online()?;
         if offset >= self.log_end {
-            return Ok(());
+            // A term that began at the end and never had a record parts from the leader too.
+            return match self.epochs.truncate_end(offset) {
+                true => self.write_epochs(storage).map_err(|e| self.storage_error(e)),
+                false => Ok(()),
+            };
         }
         let done = self.try_truncate(storage, offset.max(self.log_start), wall_ms);
         self.offline_unless(done, "cutting off the log's end")

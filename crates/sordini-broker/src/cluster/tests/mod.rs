@@ -21,6 +21,7 @@ use crate::topic_config::TopicConfig;
 
 mod elections;
 mod metadata;
+mod random;
 mod replication;
 
 /// A cluster whose peers' messages are delivered at once and in order, unless a link is cut.
