@@ -1,5 +1,6 @@
 //! What a broker is told before it starts.
 
+use crate::broker::ProduceQuota;
 use crate::topic_config::TopicConfig;
 use crate::versions::Versions;
 
@@ -43,6 +44,8 @@ pub struct BrokerConfig {
     pub max_decompressed_bytes: usize,
     /// Producers idle for as long are forgotten, Kafka's `producer.id.expiration.ms`.
     pub producer_expiration_ms: i64,
+    /// How fast clients may produce; no limit by default.
+    pub produce_quota: Option<ProduceQuota>,
     /// Most batches that [`crate::Monitor`] remembers.
     pub produce_log_limit: usize,
 }
@@ -66,6 +69,7 @@ impl Default for BrokerConfig {
             fetch_max_bytes: 55 * 1024 * 1024,
             max_decompressed_bytes: 128 * 1024 * 1024,
             producer_expiration_ms: 24 * 60 * 60 * 1000,
+            produce_quota: None,
             produce_log_limit: 10_000,
         }
     }

@@ -55,7 +55,9 @@ pub mod topic_config;
 mod validate;
 mod versions;
 
-pub use broker::{Broker, ConnectionId, InspectError, OpenError, Output, PartitionState};
+pub use broker::{
+    Broker, ConnectionId, InspectError, OpenError, Output, PartitionState, ProduceQuota,
+};
 pub use cluster::{Cluster, ClusterConfig, ClusterOutput, ClusterTrace, Peer, PeerMessage};
 pub use config::BrokerConfig;
 pub use faults::{FaultBuilder, FaultHandle, Faults, LeaderHint};

@@ -7,18 +7,22 @@ use sordini_protocol::messages::create_partitions::{
     CreatePartitionsTopicResult,
 };
 
-use crate::broker::{Broker, TopicError};
+use crate::broker::TopicKeeper;
 use crate::time::Now;
 
-pub(super) fn handle(
-    broker: &mut Broker,
+pub(crate) fn handle(
+    keeper: &mut impl TopicKeeper,
     now: Now,
     request: &CreatePartitionsRequest,
 ) -> CreatePartitionsResponse {
     let mut results = Vec::new();
     for topic in &request.topics {
-        let grown = check_assignment(broker.config.node_id, topic)
-            .and_then(|()| broker.grow_topic(now, &topic.name, topic.count, request.validate_only));
+        let wanted = topic.assignments.iter().flatten().map(|a| a.broker_ids.clone());
+        let wanted: Vec<Vec<i32>> = wanted.collect();
+        let dry = request.validate_only;
+        let grown = keeper
+            .check_assignments(&wanted)
+            .and_then(|()| keeper.grow(now, &topic.name, topic.count, &wanted, dry));
         results.push(match grown {
             Ok(()) => CreatePartitionsTopicResult {
                 name: topic.name.clone(),
@@ -31,15 +35,6 @@ pub(super) fn handle(
         });
     }
     CreatePartitionsResponse { results, ..CreatePartitionsResponse::default() }
-}
-
-fn check_assignment(node_id: i32, topic: &CreatePartitionsTopic) -> Result<(), TopicError> {
-    let ours = topic.assignments.iter().flatten().all(|a| a.broker_ids == [node_id]);
-    if ours {
-        return Ok(());
-    }
-    let message = format!("new partitions can be assigned to broker {node_id} only");
-    Err(TopicError::new(ErrorCode::InvalidReplicaAssignment, message))
 }
 
 fn failure(topic: &CreatePartitionsTopic, code: ErrorCode) -> CreatePartitionsTopicResult {

@@ -1,7 +1,7 @@
 //! CreateTopics (key 19), versions 2 to 7.
 //!
 //! - 4: -1 partitions or replicas mean the broker's defaults. 5: the answer lists the settings.
-//!   7: topic ids. One replica is all there can be.
+//!   7: topic ids. A broker on its own has one replica of each.
 //! - An unknown setting, or a value that it does not take, is INVALID_CONFIG and named.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use sordini_protocol::messages::create_topics::{
     CreateTopicsResponse,
 };
 
-use crate::broker::{Broker, Created, NewTopic, TopicError};
+use crate::broker::{Created, NewTopic, TopicError, TopicKeeper};
 use crate::time::Now;
 use crate::topic_config::{SETTINGS, TopicConfig};
 
@@ -21,8 +21,8 @@ pub(super) const SOURCE_TOPIC: i8 = 1;
 /// Kafka's default.
 pub(super) const SOURCE_DEFAULT: i8 = 5;
 
-pub(super) fn handle(
-    broker: &mut Broker,
+pub(crate) fn handle(
+    keeper: &mut impl TopicKeeper,
     now: Now,
     version: i16,
     request: &CreateTopicsRequest,
@@ -37,7 +37,7 @@ pub(super) fn handle(
             let message = "the request names the topic more than once";
             Err(TopicError::new(ErrorCode::InvalidRequest, message))
         } else {
-            create(broker, now, version, request.validate_only, topic)
+            create(keeper, now, version, request.validate_only, topic)
         };
         topics.push(answer(&topic.name, result));
     }
@@ -45,46 +45,49 @@ pub(super) fn handle(
 }
 
 fn create(
-    broker: &mut Broker,
+    keeper: &mut impl TopicKeeper,
     now: Now,
     version: i16,
     validate_only: bool,
     topic: &CreatableTopic,
 ) -> Result<Created, TopicError> {
-    let partitions = count_partitions(broker.config.node_id, version, topic)?;
+    let (partitions, assignments) = count_partitions(version, topic)?;
     let settings = topic.configs.iter().map(|c| (c.name.clone(), c.value.clone())).collect();
-    let new = NewTopic { name: topic.name.clone(), partitions, settings };
-    broker.create_topic(now, &new, validate_only)
+    let (name, replication) = (topic.name.clone(), topic.replication_factor);
+    let new = NewTopic { name, partitions, replication, assignments, settings };
+    keeper.check_replicas(&new)?;
+    keeper.create(now, &new, validate_only)
 }
 
-fn count_partitions(node_id: i32, version: i16, topic: &CreatableTopic) -> Result<i32, TopicError> {
+/// How many partitions there are to be, and their replicas if those are named.
+fn count_partitions(
+    version: i16,
+    topic: &CreatableTopic,
+) -> Result<(i32, Vec<Vec<i32>>), TopicError> {
     if topic.assignments.is_empty() {
         if topic.num_partitions == -1 && version < 4 {
             let message =
                 "version 4 of CreateTopics is needed to leave the number of partitions out";
             return Err(TopicError::new(ErrorCode::InvalidPartitions, message));
         }
-        return match topic.replication_factor {
-            1 => Ok(topic.num_partitions),
-            -1 if version >= 4 => Ok(topic.num_partitions),
-            n => {
-                let message = format!("replication factor {n}: this cluster has one broker");
-                Err(TopicError::new(ErrorCode::InvalidReplicationFactor, message))
-            }
-        };
+        if topic.replication_factor == -1 && version < 4 {
+            let message = "version 4 of CreateTopics is needed to leave the replication factor out";
+            return Err(TopicError::new(ErrorCode::InvalidReplicationFactor, message));
+        }
+        return Ok((topic.num_partitions, Vec::new()));
     }
     if topic.num_partitions != -1 || topic.replication_factor != -1 {
         let message = "with a manual assignment the numbers of partitions and replicas must be -1";
         return Err(TopicError::new(ErrorCode::InvalidRequest, message));
     }
-    let mut indexes: Vec<i32> = topic.assignments.iter().map(|a| a.partition_index).collect();
-    indexes.sort_unstable();
-    let dense = (0i32..).zip(&indexes).all(|(expected, index)| expected == *index);
-    let ours = topic.assignments.iter().all(|a| a.broker_ids == [node_id]);
-    if dense && ours {
-        return Ok(i32::try_from(indexes.len()).unwrap_or(i32::MAX));
+    let by_index = topic.assignments.iter().map(|a| (a.partition_index, a.broker_ids.clone()));
+    let mut by_index: Vec<(i32, Vec<i32>)> = by_index.collect();
+    by_index.sort_unstable();
+    if (0i32..).zip(&by_index).all(|(expected, (index, _))| expected == *index) {
+        let count = i32::try_from(by_index.len()).unwrap_or(i32::MAX);
+        return Ok((count, by_index.into_iter().map(|(_, replicas)| replicas).collect()));
     }
-    let message = format!("partitions must be 0, 1, 2 .. and each be assigned to broker {node_id}");
+    let message = "the partitions that are assigned must be 0, 1, 2 .. without a gap";
     Err(TopicError::new(ErrorCode::InvalidReplicaAssignment, message))
 }
 
@@ -94,7 +97,7 @@ fn answer(name: &str, result: Result<Created, TopicError>) -> CreatableTopicResu
             name: name.to_owned(),
             topic_id: created.id,
             num_partitions: created.partitions,
-            replication_factor: 1,
+            replication_factor: created.replication,
             configs: Some(settings(&created.config)),
             ..CreatableTopicResult::default()
         },

@@ -6,15 +6,15 @@ use sordini_protocol::messages::delete_topics::{
 };
 use sordini_protocol::{ErrorCode, Uuid};
 
-use crate::broker::{Broker, TopicError};
+use crate::broker::{TopicError, TopicKeeper};
 
-pub(super) fn handle(
-    broker: &mut Broker,
+pub(crate) fn handle(
+    keeper: &mut impl TopicKeeper,
     version: i16,
     request: &DeleteTopicsRequest,
 ) -> DeleteTopicsResponse {
     let wanted = targets(version, request);
-    let responses = wanted.iter().map(|target| delete(broker, target)).collect();
+    let responses = wanted.iter().map(|target| delete(keeper, target)).collect();
     DeleteTopicsResponse { responses, ..DeleteTopicsResponse::default() }
 }
 
@@ -29,16 +29,14 @@ fn targets(version: i16, request: &DeleteTopicsRequest) -> Vec<DeleteTopicState>
     request.topic_names.iter().map(by_name).collect()
 }
 
-fn delete(broker: &mut Broker, target: &DeleteTopicState) -> DeletableTopicResult {
-    let known = broker.topic_name(&target.topic_id).map(str::to_owned);
+fn delete(keeper: &mut impl TopicKeeper, target: &DeleteTopicState) -> DeletableTopicResult {
+    let known = keeper.name_of(&target.topic_id);
     let result = match (&target.name, target.topic_id.is_zero(), known) {
         (Some(name), true, _) => {
-            let id = broker.topics.get(name).map_or(Uuid::ZERO, |topic| topic.id);
-            broker.delete_topic(name).map(|()| (Some(name.clone()), id))
+            let id = keeper.id_of(name).unwrap_or(Uuid::ZERO);
+            keeper.delete(name).map(|()| (Some(name.clone()), id))
         }
-        (None, false, Some(name)) => {
-            broker.delete_topic(&name).map(|()| (Some(name), target.topic_id))
-        }
+        (None, false, Some(name)) => keeper.delete(&name).map(|()| (Some(name), target.topic_id)),
         (None, false, None) => {
             let message = format!("there is no topic with the id {}", target.topic_id);
             Err(TopicError::new(ErrorCode::UnknownTopicId, message))

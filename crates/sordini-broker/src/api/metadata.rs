@@ -94,8 +94,7 @@ fn missing(broker: &mut Broker, now: Now, name: &str, may_create: bool) -> Error
         match broker.node_mut() {
             Some(node) => node.ask_for_topic(name),
             None => {
-                let new = NewTopic { name: name.to_owned(), partitions: -1, settings: Vec::new() };
-                let _ = broker.create_topic(now, &new, false);
+                let _ = broker.create_topic(now, &NewTopic::by_default(name), false);
             }
         }
     }

@@ -21,6 +21,8 @@ pub(super) struct Connection {
     pub current: Option<Current>,
     /// Gone silent by order: requests are applied, answers never sent.
     pub muted: bool,
+    /// Its next request waits until then, because of the quota.
+    throttled_until: Instant,
     /// Bytes of answers that were not confirmed as written.
     unsent: usize,
 }
@@ -33,6 +35,8 @@ pub(super) struct Meta {
     pub correlation_id: i32,
     /// Batches that the monitor counts as in flight: their order, topic and partition.
     batches: Vec<(u64, String, i32)>,
+    /// How long the client is told to wait.
+    throttle_ms: i32,
 }
 
 #[derive(Debug)]
@@ -115,8 +119,8 @@ impl Broker {
         let malformed = |error: DecodeError| format!("malformed request: {error}");
         let (key, header, mut reader) = frame::request_header(frame).map_err(malformed)?;
         let version = header.request_api_version;
-        let mut meta =
-            Meta { key, version, correlation_id: header.correlation_id, batches: Vec::new() };
+        let correlation_id = header.correlation_id;
+        let mut meta = Meta { key, version, correlation_id, batches: Vec::new(), throttle_ms: 0 };
         self.monitor.received(key, queued);
         let served = self.config.versions.served(key);
         let request = if served.as_ref().is_some_and(|served| served.contains(&version)) {
@@ -192,10 +196,12 @@ impl Broker {
 
     fn process_next(&mut self, now: Now, connection: ConnectionId) {
         let Some(state) = self.connections.get_mut(&connection) else { return };
-        if state.current.is_some() || state.unsent > self.config.max_unsent_bytes {
+        let throttled = state.throttled_until > now.mono;
+        if state.current.is_some() || state.unsent > self.config.max_unsent_bytes || throttled {
             return;
         }
-        let Some(Received { meta, request }) = state.queue.pop_front() else { return };
+        let Some(Received { mut meta, request }) = state.queue.pop_front() else { return };
+        meta.throttle_ms = self.throttle(now, connection, &request);
         let about = request.partitions(self);
         let strike = self.faults.strike(meta.key, connection, &about);
         if strike.close_before {
@@ -236,6 +242,20 @@ impl Broker {
         }
     }
 
+    /// Charges a request to the quota. Returns the milliseconds that its client is to wait.
+    fn throttle(&mut self, now: Now, connection: ConnectionId, request: &Request) -> i32 {
+        let Some(quota) = self.config.produce_quota else { return 0 };
+        let wait = self.produced.charge(now, &quota, request);
+        if quota.mutes
+            && wait > Duration::ZERO
+            && let Some(state) = self.connections.get_mut(&connection)
+        {
+            state.throttled_until = now.mono.after(wait);
+            self.timers.insert((state.throttled_until, connection));
+        }
+        i32::try_from(wait.as_millis()).unwrap_or(i32::MAX)
+    }
+
     fn wait(&mut self, connection: ConnectionId, meta: Meta, strike: Strike, state: Waiting) {
         if let Some(connection) = self.connections.get_mut(&connection) {
             connection.current = Some(Current { meta, strike, state });
@@ -253,6 +273,9 @@ impl Broker {
     ) {
         let named = meta.batches.iter().map(|(_, topic, partition)| (topic.as_str(), *partition));
         response.patch(meta.version, &strike.after, named);
+        if let Response::Produce(produce) = &mut response {
+            produce.throttle_time_ms = meta.throttle_ms;
+        }
         self.note_outcomes(&meta, &response);
         let reply = match response.encode(meta.key, meta.version, meta.correlation_id) {
             Ok(frame) => Reply::Frame(frame),
@@ -341,7 +364,11 @@ impl Broker {
                 let response = request.refuse(meta.version, ErrorCode::RequestTimedOut);
                 self.answer(now, connection, meta, strike, response);
             }
-            other => state.current = other,
+            // It may go on, if it was throttled.
+            other => {
+                state.current = other;
+                self.runnable.push_back(connection);
+            }
         }
     }
 

@@ -184,7 +184,7 @@ impl Broker {
         settings: &[(String, String)],
     ) -> Result<(), InspectError> {
         let settings = settings.iter().map(|(n, v)| (n.clone(), Some(v.clone()))).collect();
-        let new = NewTopic { name: name.to_owned(), partitions, settings };
+        let new = NewTopic { partitions, settings, ..NewTopic::by_default(name) };
         self.create_topic(now, &new, false)
             .map(|_| ())
             .map_err(|error| InspectError::Setting(error.message))

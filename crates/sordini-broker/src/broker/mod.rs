@@ -7,6 +7,7 @@ mod connection;
 mod housekeeping;
 mod inspect;
 mod open;
+mod quota;
 mod topics;
 mod waiting;
 
@@ -28,7 +29,8 @@ use connection::Connection;
 
 pub use inspect::{InspectError, PartitionState};
 pub use open::OpenError;
-pub(crate) use topics::{Created, INTERNAL_TOPICS, NewTopic, TopicError};
+pub use quota::ProduceQuota;
+pub(crate) use topics::{Created, INTERNAL_TOPICS, NewTopic, TopicError, TopicKeeper};
 pub(crate) use waiting::{PendingBatch, WaitingCommit, WaitingFetch, WaitingProduce};
 
 /// Names a connection; the caller chooses, and never uses one twice.
@@ -104,6 +106,7 @@ pub struct Broker {
     /// Connections whose next request may be processed.
     runnable: VecDeque<ConnectionId>,
     timers: BTreeSet<(Instant, ConnectionId)>,
+    produced: quota::Meter,
     awaiting_sync: BTreeSet<ConnectionId>,
     /// Partitions with batches that are not synced, and so not visible (with `fsync`).
     unsynced: BTreeSet<(Uuid, i32)>,

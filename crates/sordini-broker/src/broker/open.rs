@@ -94,6 +94,7 @@ impl Broker {
             connections: BTreeMap::new(),
             runnable: VecDeque::new(),
             timers: BTreeSet::new(),
+            produced: super::quota::Meter::default(),
             awaiting_sync: BTreeSet::new(),
             unsynced: BTreeSet::new(),
             advanced: BTreeMap::new(),

@@ -182,6 +182,7 @@ fn batch(values: &[&str]) -> TestBatch {
 
 mod apis;
 mod faults;
+mod quota;
 mod restarts;
 mod sequences;
 mod waiting;

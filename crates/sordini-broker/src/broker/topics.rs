@@ -27,12 +27,122 @@ impl TopicError {
 }
 
 /// A topic to be created.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct NewTopic {
     pub name: String,
     /// Partitions, -1 for the broker's default.
     pub partitions: i32,
+    /// Replicas of each, -1 for the default.
+    pub replication: i16,
+    /// The replicas of each partition, where the client wants to say; they come first.
+    pub assignments: Vec<Vec<i32>>,
     pub settings: Vec<(String, Option<String>)>,
+}
+
+impl NewTopic {
+    /// A topic with the defaults of who creates it.
+    pub(crate) fn by_default(name: &str) -> Self {
+        Self { name: name.to_owned(), partitions: -1, replication: -1, ..Self::default() }
+    }
+
+    /// The topic's settings: what is set, over the defaults.
+    pub(crate) fn config(&self, defaults: &TopicConfig) -> Result<TopicConfig, TopicError> {
+        let mut config = defaults.clone();
+        for (name, value) in &self.settings {
+            let value = value.as_deref().unwrap_or_default();
+            config
+                .set(name, value)
+                .map_err(|e| TopicError::new(ErrorCode::InvalidConfig, e.to_string()))?;
+        }
+        Ok(config)
+    }
+}
+
+/// Who keeps the topics: a broker on its own, or the controller of a cluster.
+pub(crate) trait TopicKeeper {
+    /// Whether a topic may have its replicas so.
+    fn check_replicas(&self, new: &NewTopic) -> Result<(), TopicError>;
+    /// Creates a topic, or (`validate_only`) says whether that would work.
+    fn create(
+        &mut self,
+        now: Now,
+        new: &NewTopic,
+        validate_only: bool,
+    ) -> Result<Created, TopicError>;
+    /// Whether new partitions may have their replicas so.
+    fn check_assignments(&self, assignments: &[Vec<i32>]) -> Result<(), TopicError>;
+    /// Gives a topic more partitions, with these replicas if any are named.
+    fn grow(
+        &mut self,
+        now: Now,
+        name: &str,
+        count: i32,
+        assignments: &[Vec<i32>],
+        validate_only: bool,
+    ) -> Result<(), TopicError>;
+    /// Deletes a topic.
+    fn delete(&mut self, name: &str) -> Result<(), TopicError>;
+    /// A topic's id.
+    fn id_of(&self, name: &str) -> Option<Uuid>;
+    /// A topic's name.
+    fn name_of(&self, id: &Uuid) -> Option<String>;
+}
+
+impl TopicKeeper for Broker {
+    fn check_replicas(&self, new: &NewTopic) -> Result<(), TopicError> {
+        let id = self.config.node_id;
+        if !matches!(new.replication, 1 | -1) {
+            let message =
+                format!("replication factor {}: this cluster has one broker", new.replication);
+            return Err(TopicError::new(ErrorCode::InvalidReplicationFactor, message));
+        }
+        if new.assignments.iter().all(|replicas| *replicas == [id]) {
+            return Ok(());
+        }
+        let message = format!("partitions must be 0, 1, 2 .. and each be assigned to broker {id}");
+        Err(TopicError::new(ErrorCode::InvalidReplicaAssignment, message))
+    }
+
+    fn create(
+        &mut self,
+        now: Now,
+        new: &NewTopic,
+        validate_only: bool,
+    ) -> Result<Created, TopicError> {
+        self.create_topic(now, new, validate_only)
+    }
+
+    fn check_assignments(&self, assignments: &[Vec<i32>]) -> Result<(), TopicError> {
+        let id = self.config.node_id;
+        if assignments.iter().all(|replicas| *replicas == [id]) {
+            return Ok(());
+        }
+        let message = format!("new partitions can be assigned to broker {id} only");
+        Err(TopicError::new(ErrorCode::InvalidReplicaAssignment, message))
+    }
+
+    fn grow(
+        &mut self,
+        now: Now,
+        name: &str,
+        count: i32,
+        _: &[Vec<i32>],
+        validate_only: bool,
+    ) -> Result<(), TopicError> {
+        self.grow_topic(now, name, count, validate_only)
+    }
+
+    fn delete(&mut self, name: &str) -> Result<(), TopicError> {
+        self.delete_topic(name)
+    }
+
+    fn id_of(&self, name: &str) -> Option<Uuid> {
+        self.topics.get(name).map(|topic| topic.id)
+    }
+
+    fn name_of(&self, id: &Uuid) -> Option<String> {
+        self.topic_name(id).map(str::to_owned)
+    }
 }
 
 /// A topic that was created.
@@ -40,6 +150,7 @@ pub(crate) struct NewTopic {
 pub(crate) struct Created {
     pub id: Uuid,
     pub partitions: i32,
+    pub replication: i16,
     pub config: TopicConfig,
 }
 
@@ -61,15 +172,9 @@ impl Broker {
             }
         };
         self.check_room(partitions)?;
-        let mut config = self.config.topic_defaults.clone();
-        for (name, value) in &new.settings {
-            let value = value.as_deref().unwrap_or_default();
-            config
-                .set(name, value)
-                .map_err(|e| TopicError::new(ErrorCode::InvalidConfig, e.to_string()))?;
-        }
+        let config = new.config(&self.config.topic_defaults)?;
         let id = if validate_only { Uuid::ZERO } else { self.fresh_topic_id() };
-        let created = Created { id, partitions, config };
+        let created = Created { id, partitions, replication: 1, config };
         if !validate_only {
             self.add_topic(now, &new.name, &created).map_err(|error| storage_error(&error))?;
         }

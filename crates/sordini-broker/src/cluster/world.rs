@@ -10,7 +10,7 @@ use super::node::Node;
 use super::peer::{Peer, PeerMessage};
 use super::trace::{ClusterTrace, PartitionId};
 use super::{ClusterConfig, ClusterError, ClusterOutput};
-use crate::broker::{Broker, ConnectionId, IdSource, OpenError, Output};
+use crate::broker::{Broker, ConnectionId, IdSource, NewTopic, OpenError, Output};
 use crate::faults::Faults;
 use crate::monitor::Monitor;
 use crate::storage::Storage;
@@ -252,13 +252,11 @@ impl Cluster {
         replication: i16,
         config: TopicConfig,
     ) -> Result<Uuid, ClusterError> {
-        let partitions = match partitions {
-            -1 => self.config.broker.default_partitions,
-            n => n,
-        };
-        let created = self.controller.create_topic(name, partitions, replication, config);
+        let settings = config.iter().map(|(n, v)| (n.to_owned(), Some(v.to_owned()))).collect();
+        let new = NewTopic { partitions, replication, settings, ..NewTopic::by_default(name) };
+        let created = self.controller.create_topic(&new, false);
         self.publish();
-        Ok(created?)
+        Ok(created?.id)
     }
 
     /// Deletes a topic; its id never comes back.
@@ -276,7 +274,7 @@ impl Cluster {
     /// # Errors
     /// If there is no such topic, or it has as many.
     pub fn add_partitions(&mut self, name: &str, total: i32) -> Result<(), ClusterError> {
-        let grown = self.controller.add_partitions(name, total);
+        let grown = self.controller.add_partitions(name, total, &[], false);
         self.publish();
         Ok(grown?)
     }

@@ -19,6 +19,7 @@ use crate::test_batch::TestBatch;
 use crate::time::{Instant, Now};
 use crate::topic_config::TopicConfig;
 
+mod admin;
 mod elections;
 mod metadata;
 mod random;
