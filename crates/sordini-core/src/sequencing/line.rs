@@ -165,12 +165,22 @@ impl Line {
     #[must_use]
     pub fn next_retry(&self) -> Option<Instant> {
         if self.is_broken() && !self.slots.iter().any(Slot::is_bound) {
-            return Some(self.not_before);
+            return Some(self.claim_at());
         }
         match self.slots.get(self.oldest_bound()) {
             Some(Slot::Waiting { not_before, .. }) => Some(*not_before),
             _ => None,
         }
+    }
+
+    /// When a broken line may take a new epoch: not before what waits there may go again, since a
+    /// new stamp is no reason to ask a broker sooner that just refused.
+    fn claim_at(&self) -> Instant {
+        let waits = self.slots.iter().filter_map(|slot| match slot {
+            Slot::Waiting { not_before, .. } => Some(*not_before),
+            _ => None,
+        });
+        waits.fold(self.not_before, Instant::max)
     }
 
     /// The place of the oldest batch that the present stamps still count for.
@@ -214,7 +224,7 @@ impl Line {
         match self.sequence {
             Sequence::Unclaimed => true,
             Sequence::Broken { .. } => {
-                self.not_before <= now && !self.slots.iter().any(Slot::is_bound)
+                self.claim_at() <= now && !self.slots.iter().any(Slot::is_bound)
             }
             Sequence::Unstamped | Sequence::Claimed { .. } => false,
         }

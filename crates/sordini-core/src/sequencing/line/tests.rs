@@ -400,3 +400,19 @@ fn an_ambiguous_batch_behind_one_that_waits_for_the_new_epoch_is_still_asked_for
     story.line.claim(identity(1), story.now);
     assert_eq!(story.send_all(), [(1, 0)]);
 }
+
+#[test]
+fn a_new_epoch_does_not_cut_a_backoff_short() {
+    let mut story = Story::proven();
+    story.push(3);
+    story.push(4);
+    assert_eq!(story.send_all().len(), 2);
+    story.line.fail(0);
+    story.refuse(0, false);
+    assert!(!story.line.needs_identity(story.now), "what was refused would go again at once");
+    assert_eq!(story.line.next_retry(), Some(story.now.saturating_add(SOON)));
+    story.wait();
+    assert!(story.line.needs_identity(story.now));
+    story.line.claim(identity(1), story.now);
+    assert_eq!(story.send_all(), [(1, 0)]);
+}
