@@ -27,8 +27,13 @@ impl fmt::Display for Fate {
 /// What last stood between a batch and its acknowledgement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Obstacle {
-    /// Nothing failed: the batch did not get its turn, or its answer did not come in time.
+    /// Nothing failed, and nobody was asked yet.
     NoAnswer,
+    /// Nothing failed: the batch did not get its turn, or no answer came in time.
+    Silent {
+        /// The addresses that were tried, `host:port`, a few of them where they are many.
+        tried: Arc<str>,
+    },
     /// The broker's last answer.
     Broker(ErrorCode),
     /// The last failure of the connection to the partition's leader, or to every broker known.
@@ -48,6 +53,7 @@ impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoAnswer => f.write_str("no broker answered in time"),
+            Self::Silent { tried } => write!(f, "no broker answered in time (tried {tried})"),
             Self::Broker(code) => write!(f, "the broker's last answer was {}", code.name()),
             Self::Connection { address, cause } => {
                 write!(f, "the last connection to {address} failed: {cause}")
@@ -132,7 +138,8 @@ pub struct DeliveryError {
     pub fate: Fate,
     /// Why it was not acknowledged.
     pub cause: Cause,
-    /// How many times its batch was sent, at least in part.
+    /// How many times its batch was sent, at least in part. Where the fate is unknown, bytes that
+    /// a connection was given and may have sent unheard count too.
     pub attempts: u32,
     /// The topic it was meant for.
     pub topic: Arc<str>,

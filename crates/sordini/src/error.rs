@@ -16,9 +16,8 @@ pub enum SendError {
     /// No memory became free in time. Send more slowly, or raise `buffer.memory` or
     /// `max.block.ms`; with `try_enqueue`, wait for deliveries and try again.
     #[error(
-        "buffer.memory={limit} is used up by records that wait for their acknowledgement, \
-         and none was freed within {} ms",
-        .waited.as_millis()
+        "buffer.memory={limit} is used up by records that wait for their acknowledgement{}",
+        freed(*.waited, *.max_block)
     )]
     #[non_exhaustive]
     BufferFull {
@@ -26,6 +25,8 @@ pub enum SendError {
         waited: Duration,
         /// Bytes of `buffer.memory`.
         limit: usize,
+        /// `max.block.ms`: how long a send waits that may.
+        max_block: Duration,
     },
     /// The record exceeds a limit. Send a smaller one or raise the setting.
     #[error(
@@ -43,8 +44,8 @@ pub enum SendError {
     },
     /// The cluster does not know the topic, and did not create it. Create it, or correct the name.
     #[error(
-        "the topic {topic:?} does not exist, and was not created within {} ms",
-        .waited.as_millis()
+        "the topic {topic:?} does not exist, and was not created {}",
+        patience(*.waited, *.max_block)
     )]
     #[non_exhaustive]
     UnknownTopic {
@@ -52,15 +53,22 @@ pub enum SendError {
         topic: String,
         /// How long the send waited for it to appear.
         waited: Duration,
+        /// `max.block.ms`: how long a send waits that may.
+        max_block: Duration,
     },
     /// The topic's partitions could not be found out in time. The cause says what to mend.
-    #[error("the partitions of {topic:?} are not known after {} ms: {cause}", .waited.as_millis())]
+    #[error(
+        "the partitions of {topic:?} did not become known {}: {cause}",
+        patience(*.waited, *.max_block)
+    )]
     #[non_exhaustive]
     Metadata {
         /// The name.
         topic: String,
         /// How long the send waited.
         waited: Duration,
+        /// `max.block.ms`: how long a send waits that may.
+        max_block: Duration,
         /// What last stood in the way.
         cause: Obstacle,
     },
@@ -83,9 +91,13 @@ pub enum SendError {
         code: ErrorCode,
     },
     /// The topic has no such partition.
-    #[error("partition {partition} does not exist: the topic has {partitions}, counted from 0")]
+    #[error(
+        "partition {partition} does not exist: the topic {topic:?} has {partitions}, counted from 0"
+    )]
     #[non_exhaustive]
     UnknownPartition {
+        /// The topic's name.
+        topic: String,
         /// The partition that was asked for.
         partition: i32,
         /// How many there are.
@@ -127,13 +139,32 @@ pub enum SendError {
     },
 }
 
+/// For how long something was waited for, by the setting that decides it; `try_enqueue` does not
+/// wait.
+fn patience(waited: Duration, max_block: Duration) -> String {
+    match waited {
+        Duration::ZERO => format!(
+            "yet; try again, or let a send wait for it (up to max.block.ms={})",
+            max_block.as_millis()
+        ),
+        _ => format!("within max.block.ms={}", max_block.as_millis()),
+    }
+}
+
+fn freed(waited: Duration, max_block: Duration) -> String {
+    match waited {
+        Duration::ZERO => String::new(),
+        _ => format!(", and none was freed within max.block.ms={}", max_block.as_millis()),
+    }
+}
+
 impl SendError {
     pub(crate) fn refused(topic: &str, refusal: Refusal) -> Self {
         let topic = topic.to_owned();
         match refusal {
             Refusal::TooLarge { size, limit, setting } => Self::TooLarge { size, limit, setting },
             Refusal::UnknownPartition { partition, partitions } => {
-                Self::UnknownPartition { partition, partitions }
+                Self::UnknownPartition { topic, partition, partitions }
             }
             Refusal::NegativeTimestamp { timestamp } => Self::NegativeTimestamp { timestamp },
             Refusal::TopicGone => Self::TopicGone { topic },
@@ -150,13 +181,18 @@ impl SendError {
     }
 
     /// What a wait for a topic's partitions ended with.
-    pub(crate) fn unresolved(topic: &str, waited: Duration, obstacle: Obstacle) -> Self {
+    pub(crate) fn unresolved(
+        topic: &str,
+        waited: Duration,
+        max_block: Duration,
+        obstacle: Obstacle,
+    ) -> Self {
         let topic = topic.to_owned();
         match obstacle {
             Obstacle::Broker(ErrorCode::UnknownTopicOrPartition) => {
-                Self::UnknownTopic { topic, waited }
+                Self::UnknownTopic { topic, waited, max_block }
             }
-            cause => Self::Metadata { topic, waited, cause },
+            cause => Self::Metadata { topic, waited, max_block, cause },
         }
     }
 }

@@ -230,14 +230,16 @@ impl Topic {
 
     /// The error of a wait that ended without what it was for.
     fn gave_up(&self, why: &NotAppended, waited: Duration) -> SendError {
+        let max_block = self.shared().config.max_block;
         match why {
             NotAppended::Refused(refusal) => self.refused(refusal.clone()),
             _ if self.shared().accumulator.is_closed() => SendError::Closed,
             NotAppended::Unresolved => {
-                SendError::unresolved(self.name(), waited, self.lanes.obstacle())
+                SendError::unresolved(self.name(), waited, max_block, self.lanes.obstacle())
             }
             NotAppended::NoMemory { .. } => {
-                SendError::BufferFull { waited, limit: self.shared().accumulator.memory().limit() }
+                let limit = self.shared().accumulator.memory().limit();
+                SendError::BufferFull { waited, limit, max_block }
             }
         }
     }

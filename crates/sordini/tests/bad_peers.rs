@@ -50,7 +50,8 @@ async fn error_of(address: &str) -> String {
 async fn a_port_that_speaks_http_is_called_that() {
     let address = peer(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await;
     let error = error_of(&address).await;
-    assert!(error.contains("HTTP"), "{error}");
+    let told = "it speaks HTTP, not Kafka's protocol; is the port right?";
+    assert!(error.contains(&format!("failed: {told}")), "{error}");
 }
 
 #[tokio::test]
@@ -58,7 +59,8 @@ async fn a_port_that_speaks_tls_is_called_that() {
     // What OpenSSL answers to plaintext: an alert, fatal, unexpected message.
     let address = peer(&[0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x0a]).await;
     let error = error_of(&address).await;
-    assert!(error.contains("TLS"), "{error}");
+    let told = "it speaks TLS, and takes no plaintext; use its PLAINTEXT port";
+    assert!(error.contains(&format!("failed: {told}")), "{error}");
 }
 
 #[tokio::test]
@@ -66,6 +68,22 @@ async fn a_port_that_hangs_up_on_plaintext_may_speak_tls() {
     let address = peer(b"").await;
     let error = error_of(&address).await;
     assert!(error.contains("closed") && error.contains("TLS"), "{error}");
+}
+
+#[tokio::test]
+async fn a_peer_that_says_nothing_is_named() {
+    // Connections are taken by the system alone.
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("its address").to_string();
+    let error = error_of(&address).await;
+    assert!(error.ends_with(&format!("no broker answered in time (tried {address})")), "{error}");
+}
+
+#[tokio::test]
+async fn an_answer_to_nothing_is_told_without_debug_output() {
+    let error = error_of(&peer(b"\0\0\0\x08\xde\xad\xbe\xef1234").await).await;
+    assert!(error.contains("correlation id -559038737"), "{error}");
+    assert!(!error.contains("Some("), "{error}");
 }
 
 #[tokio::test]
@@ -91,6 +109,8 @@ async fn nobody_at_home_is_said_so() {
     drop(listener);
     let error = error_of(&address).await;
     assert!(error.contains("refused"), "{error}");
+    assert_eq!(error.matches(&address).count(), 1, "it is named once: {error}");
+    assert!(error.contains("within max.block.ms=300"), "{error}");
 }
 
 #[tokio::test]
@@ -127,6 +147,7 @@ async fn an_unknown_topic_is_waited_for_and_then_named() {
     let error = within(producer.enqueue("nope", "v")).await.expect_err("it does not exist");
     let SendError::UnknownTopic { topic, waited, .. } = &error else { panic!("{error:?}") };
     assert_eq!(topic, "nope");
+    assert!(error.to_string().ends_with("not created within max.block.ms=100"), "{error}");
     assert!(*waited >= Duration::from_millis(100), "{error}");
 }
 
@@ -161,6 +182,8 @@ async fn a_partition_that_does_not_exist_is_named_with_the_count() {
     for partition in [3, -1, i32::MAX] {
         let record = Record::new("v").partition(partition);
         let error = within(producer.enqueue("t", record)).await.expect_err("there are 0 to 2");
+        let text = error.to_string();
+        assert!(text.contains("the topic \"t\" has 3"), "{text}");
         let SendError::UnknownPartition { partition: named, partitions: 3, .. } = error else {
             panic!("{error:?}")
         };

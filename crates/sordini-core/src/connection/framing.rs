@@ -1,7 +1,7 @@
 //! Cuts the stream of a connection into frames.
 
 use bytes::{Buf, Bytes, BytesMut};
-use sordini_protocol::frame;
+use sordini_protocol::frame::{self, FrameSizeError};
 
 /// A response larger than this is refused before a byte of it is kept.
 const MAX_FRAME: usize = 100 << 20;
@@ -36,7 +36,7 @@ impl Framing {
     pub fn next_frame(&mut self) -> Result<Option<Bytes>, String> {
         let Some(prefix) = self.pending.first_chunk::<4>() else { return Ok(None) };
         let max = if self.negotiated { MAX_FRAME } else { MAX_FIRST_FRAME };
-        let size = frame::size(*prefix, max).map_err(|error| error.to_string())?;
+        let size = frame::size(*prefix, max).map_err(|error| told(&error))?;
         if self.pending.len() < 4 + size {
             return Ok(None);
         }
@@ -47,7 +47,17 @@ impl Framing {
     /// What the bytes so far look like if they are not Kafka's, for a peer that closed on us.
     #[must_use]
     pub fn looks_like(&self) -> Option<String> {
-        let prefix = self.pending.first_chunk::<4>()?;
-        frame::size(*prefix, MAX_FIRST_FRAME).err().map(|error| error.to_string())
+        let prefix = self.pending.first_chunk::<4>().filter(|_| !self.negotiated)?;
+        frame::size(*prefix, MAX_FIRST_FRAME).err().map(|error| told(&error))
+    }
+}
+
+/// What a size that is none tells of the peer, and what to do about it.
+#[must_use]
+pub fn told(error: &FrameSizeError) -> String {
+    match error.looks_like() {
+        Some("TLS") => "it speaks TLS, and takes no plaintext; use its PLAINTEXT port".to_owned(),
+        Some(other) => format!("it speaks {other}, not Kafka's protocol; is the port right?"),
+        None => format!("{error}; is the port a Kafka broker's?"),
     }
 }

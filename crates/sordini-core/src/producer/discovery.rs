@@ -37,12 +37,30 @@ impl Producer {
         if !refresh && !identify {
             return;
         }
-        let Some(conn) = self.any_connection() else { return };
+        let Some(conn) = self.any_connection() else {
+            self.note_silence();
+            return;
+        };
         if refresh {
             self.ask_metadata(conn);
+            self.note_silence();
         }
         if identify {
             self.ask_producer_id(conn);
+        }
+    }
+
+    /// Until something fails, what keeps a topic from being known is that nobody answers.
+    fn note_silence(&self) {
+        let unknown = self.topics.values().filter(|topic| topic.partitions() == 0);
+        let mut quiet = unknown
+            .filter(|topic| {
+                matches!(topic.obstacle(), Obstacle::NoAnswer | Obstacle::Silent { .. })
+            })
+            .peekable();
+        if quiet.peek().is_some() {
+            let silence = self.silence();
+            quiet.for_each(|topic| topic.set_obstacle(silence.clone()));
         }
     }
 

@@ -1,5 +1,6 @@
 //! How a batch ends: acknowledged or failed, told once.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -110,6 +111,12 @@ impl Producer {
         let Ending { meta, bytes } = ending;
         // S7: a batch that the network may have is never called not written.
         let fate = if meta.ambiguous && !mutant!(M7) { Fate::Unknown } else { fate };
+        // A frame that the driver has, and has reported no byte of, may be on the wire by now:
+        // what is possibly written was possibly sent.
+        let attempts = match fate {
+            Fate::NotWritten => meta.attempts,
+            Fate::Unknown => meta.attempts.max(1),
+        };
         if mutant!(M15) {
             std::mem::forget(bytes.as_ref().map(|(_, body)| Arc::clone(body)));
         }
@@ -120,13 +127,7 @@ impl Producer {
         };
         add(counter, u64::from(meta.count()));
         let topic = self.topics.get(&key.0).map_or_else(|| "".into(), |topic| topic.name().clone());
-        let error = Arc::new(DeliveryError {
-            fate,
-            cause,
-            attempts: meta.attempts,
-            topic,
-            partition: key.1,
-        });
+        let error = Arc::new(DeliveryError { fate, cause, attempts, topic, partition: key.1 });
         self.trace(Trace::Failed(Arc::clone(&error)));
         if self.return_failed && bytes.is_none() {
             let job = JobId { topic: key.0, partition: key.1, batch: meta.id };
@@ -190,10 +191,29 @@ impl Producer {
         {
             return Obstacle::NoProducerId(code);
         }
-        if leader.is_some() {
-            return Obstacle::NoAnswer;
+        match (leader, address) {
+            (Some(_), Some(address)) => Obstacle::Silent { tried: address.to_string().into() },
+            (Some(_), None) => self.silence(),
+            (None, _) => self.reconnects.keys().find_map(broken).unwrap_or(Obstacle::NoLeader),
         }
-        self.reconnects.keys().find_map(broken).unwrap_or(Obstacle::NoLeader)
+    }
+
+    /// Every address that was tried has yet to answer.
+    pub(super) fn silence(&self) -> Obstacle {
+        const NAMED: usize = 5;
+        let mut tried = String::new();
+        for name in self.reconnects.keys().take(NAMED) {
+            let separator = if tried.is_empty() { "" } else { ", " };
+            let _ = write!(tried, "{separator}{name}");
+        }
+        match self.reconnects.len().saturating_sub(NAMED) {
+            0 if tried.is_empty() => return Obstacle::NoAnswer,
+            0 => {}
+            more => {
+                let _ = write!(tried, " and {more} more");
+            }
+        }
+        Obstacle::Silent { tried: tried.into() }
     }
 
     /// Fails every unresolved record.

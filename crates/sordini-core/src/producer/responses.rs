@@ -64,6 +64,14 @@ fn tells_of_loss(code: ErrorCode, line: &Line, log_start: i64) -> bool {
         }
 }
 
+fn answers_nothing(correlation: Option<i32>) -> String {
+    let what = match correlation {
+        Some(id) => format!("its correlation id {id} is not that of the oldest request"),
+        None => "it is too short to have a correlation id".to_owned(),
+    };
+    format!("a response came that answers no request: {what}; is the port a Kafka broker's?")
+}
+
 fn decode<R: Api>(frame: Bytes, version: i16) -> Result<R::Response, DecodeError> {
     let (_, mut reader) = sordini_protocol::frame::response_header::<R>(frame, version)?;
     let response = R::Response::decode(&mut reader, version)?;
@@ -93,10 +101,7 @@ impl Producer {
             // With acks=0 nothing of the kind is expected, and a broker that answers all the same
             // does no harm.
             if self.config.acks != Acks::None {
-                self.kill(
-                    conn,
-                    &format!("a response came that answers no request: {correlation:?}"),
-                );
+                self.kill(conn, &answers_nothing(correlation));
             }
             return;
         };

@@ -56,7 +56,12 @@ pub(crate) async fn connect(
     // being tried.
     let first = failures as usize % addresses.len();
     addresses.rotate_left(first);
-    race(addresses, options).await
+    let failed = race(addresses, options).await;
+    // The error goes behind the address as it was given.
+    failed.map_err(|why| match why.strip_prefix(&format!("{address}: ")) {
+        Some(alone) if !why.contains("; ") => alone.to_owned(),
+        _ => why,
+    })
 }
 
 /// Alternates the families, the one that the resolver put first leading.
@@ -173,6 +178,15 @@ mod tests {
             error.contains(&format!("{one}: ")) && error.contains(&format!("{two}: ")),
             "{error}"
         );
+    }
+
+    #[tokio::test]
+    async fn an_address_that_was_given_is_not_repeated() {
+        let dead = closed_port().await;
+        let error = connect(&Address::new("127.0.0.1", dead.port()), 0, NONE)
+            .await
+            .expect_err("nobody listens");
+        assert!(error.starts_with("Connection refused"), "{error}");
     }
 
     #[tokio::test]

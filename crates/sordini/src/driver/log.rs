@@ -150,9 +150,17 @@ impl Log {
     }
 }
 
-/// Text of a peer, without what a terminal would obey, cut to 256 characters.
+/// Text of a peer, without what a terminal would obey, and no more than fits a log. What the
+/// errors of this crate say themselves, addresses included, is shorter.
 fn plain(text: &str) -> String {
-    text.chars().take(256).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    const MOST: usize = 2048;
+    let mut chars = text.chars();
+    let shown = chars.by_ref().take(MOST);
+    let mut shown: String = shown.map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    if chars.next().is_some() {
+        shown.push_str(" [cut]");
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -163,7 +171,7 @@ mod tests {
     use tracing::span::{Attributes, Id, Record};
     use tracing::{Event, Level, Metadata, Subscriber};
 
-    use super::{BURST, Log};
+    use super::{BURST, Log, plain};
 
     /// The levels of what was logged.
     #[derive(Clone, Default)]
@@ -183,6 +191,17 @@ mod tests {
         }
         fn enter(&self, _: &Id) {}
         fn exit(&self, _: &Id) {}
+    }
+
+    #[test]
+    fn a_cause_is_logged_whole_and_a_peers_flood_is_cut_and_said_to_be() {
+        let addresses = (0..20).map(|at| format!("[2001:db8::{at}]:9092: Connection refused"));
+        let cause = addresses.collect::<Vec<_>>().join("; ");
+        assert!(cause.len() > 700);
+        assert_eq!(plain(&cause), cause);
+        assert_eq!(plain("a\x1b[2Jb"), "a\u{fffd}[2Jb");
+        let flood = plain(&"x".repeat(100_000));
+        assert!(flood.len() < 3000 && flood.ends_with("x [cut]"));
     }
 
     #[tokio::test(start_paused = true)]

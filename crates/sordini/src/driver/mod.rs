@@ -214,11 +214,13 @@ impl Driver {
         if bootstrap.contains(address) {
             return None;
         }
-        let bootstrap: Vec<String> = bootstrap.iter().map(Address::to_string).collect();
+        const NAMED: usize = 5;
+        let named: Vec<String> = bootstrap.iter().take(NAMED).map(Address::to_string).collect();
         Some(format!(
-            "; the cluster at {} advertises this address, which its setting advertised.listeners \
+            "; the cluster at {}{} advertises this address, which its setting advertised.listeners \
              decides",
-            bootstrap.join(",")
+            named.join(","),
+            if bootstrap.len() > NAMED { ",..." } else { "" }
         ))
     }
 

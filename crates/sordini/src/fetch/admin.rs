@@ -252,13 +252,15 @@ impl Admin {
 
     async fn go_to_controller(&mut self, what: &str) -> Result<(), FetchError> {
         let metadata = self.metadata(None).await?;
+        let told_by = self.connection.as_ref().map(|connection| connection.address.clone());
         let controller = metadata.controller_id;
         let broker = metadata.brokers.into_iter().find(|broker| broker.node_id == controller);
         let address = broker
             .and_then(|broker| Some(Address::new(broker.host, u16::try_from(broker.port).ok()?)));
         if let Some(address) = address {
-            self.connection =
-                Some(self.open(address).await.map_err(|last| self.no_answer(what, last))?);
+            let advice = self.settings.advice(&address, told_by.as_ref());
+            let opened = self.open(address).await;
+            self.connection = Some(opened.map_err(|last| self.no_answer(what, last + &advice))?);
         }
         Ok(())
     }
@@ -407,7 +409,7 @@ impl Admin {
             let frame = wire::api_versions(0, &self.settings.client_id)
                 .map_err(|error| error.to_string())?;
             socket::write_all(&stream, &frame).await.map_err(|error| error.to_string())?;
-            let frame = socket::read_frame(&stream).await?;
+            let frame = socket::read_first_frame(&stream).await?;
             let versions = Versions::read(frame, 0).map_err(|error| error.0)?;
             Ok(Connection { address, stream, versions, correlation: 0 })
         };

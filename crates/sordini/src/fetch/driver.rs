@@ -175,8 +175,9 @@ async fn run(
         String::new()
     };
     let read = async {
+        let mut frame = socket::read_first_frame(stream).await;
         loop {
-            match socket::read_frame(stream).await {
+            match frame {
                 Ok(frame) => {
                     if inputs.send(Input::Received { link, frame }).await.is_err() {
                         return String::new();
@@ -184,6 +185,7 @@ async fn run(
                 }
                 Err(cause) => return cause,
             }
+            frame = socket::read_frame(stream).await;
         }
     };
     tokio::select! {

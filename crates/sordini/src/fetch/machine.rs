@@ -129,6 +129,8 @@ pub(super) struct Machine {
     links: BTreeMap<LinkId, Link>,
     next_link: LinkId,
     brokers: BTreeMap<i32, Address>,
+    /// Who told of `brokers`.
+    told_by: Option<Address>,
     retries: BTreeMap<Address, Retry>,
     bootstrap_turn: usize,
     refresh: Refresh,
@@ -151,6 +153,7 @@ impl Machine {
             links: BTreeMap::new(),
             next_link: 0,
             brokers: BTreeMap::new(),
+            told_by: None,
             retries: BTreeMap::new(),
             bootstrap_turn: 0,
             refresh: Refresh { wanted: true, asked: false, retry, due: Millis::MAX },
@@ -316,7 +319,11 @@ impl Machine {
     fn close(&mut self, now: Millis, id: LinkId, cause: &str) {
         let Some(link) = self.links.remove(&id) else { return };
         self.outputs.push_back(Output::Close { link: id });
-        let cause = format!("the connection to {} failed: {cause}", link.address);
+        let advice = match link.is_opening() {
+            true => self.settings.advice(&link.address, self.told_by.as_ref()),
+            false => String::new(),
+        };
+        let cause = format!("the connection to {} failed: {cause}{advice}", link.address);
         let was_idle = link.pending().is_none() && !link.is_opening();
         let pause = {
             let settings = self.settings.clone();

@@ -278,6 +278,17 @@ impl Settings {
         let all: Vec<_> = self.bootstrap.iter().map(ToString::to_string).collect();
         all.join(",")
     }
+
+    /// What to add where `address` can't be reached that `by` told of: the user never wrote it.
+    pub(super) fn advice(&self, address: &Address, by: Option<&Address>) -> String {
+        match by.filter(|_| !self.bootstrap.contains(address)) {
+            Some(by) => format!(
+                "; the broker at {by} advertises this address, which the setting \
+                 advertised.listeners decides"
+            ),
+            None => String::new(),
+        }
+    }
 }
 
 fn as_millis(duration: Duration) -> Millis {

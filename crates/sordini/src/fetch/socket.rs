@@ -51,6 +51,15 @@ pub(super) async fn write_all(stream: &TcpStream, mut bytes: &[u8]) -> io::Resul
     Ok(())
 }
 
+/// What it looks like when a listener that wants TLS or SASL hears plaintext.
+const WITHOUT_A_WORD: &str = "the peer closed it without a word, as a TLS or SASL listener does \
+                              to a plaintext client";
+
+/// Reads the first frame of a connection, as [`read_frame`].
+pub(super) async fn read_first_frame(stream: &TcpStream) -> Result<Bytes, String> {
+    read(stream, WITHOUT_A_WORD).await
+}
+
 /// Reads one frame, without its length.
 ///
 /// # Errors
@@ -59,23 +68,35 @@ pub(super) async fn write_all(stream: &TcpStream, mut bytes: &[u8]) -> io::Resul
 /// # Cancellation
 /// Not safe: part of a frame may be read and lost.
 pub(super) async fn read_frame(stream: &TcpStream) -> Result<Bytes, String> {
+    read(stream, CLOSED).await
+}
+
+const CLOSED: &str = "the broker closed it";
+
+/// `silence`: what to say of a stream that ends before its first byte.
+async fn read(stream: &TcpStream, silence: &str) -> Result<Bytes, String> {
     let mut length = [0; 4];
-    read_exact(stream, &mut length).await?;
+    read_exact(stream, &mut length[..1], silence).await?;
+    read_exact(stream, &mut length[1..], CLOSED).await?;
     let length = wire::check_length(length)?;
     let mut frame = Vec::new();
     while frame.len() < length {
         let filled = frame.len();
         frame.resize((filled + GROWTH).min(length), 0);
-        read_exact(stream, &mut frame[filled..]).await?;
+        read_exact(stream, &mut frame[filled..], CLOSED).await?;
     }
     Ok(Bytes::from(frame))
 }
 
-async fn read_exact(stream: &TcpStream, mut into: &mut [u8]) -> Result<(), String> {
+async fn read_exact(
+    stream: &TcpStream,
+    mut into: &mut [u8],
+    at_the_end: &str,
+) -> Result<(), String> {
     while !into.is_empty() {
         stream.readable().await.map_err(|error| error.to_string())?;
         match stream.try_read(into) {
-            Ok(0) => return Err("the broker closed it".into()),
+            Ok(0) => return Err(at_the_end.into()),
             Ok(count) => into = &mut into[count..],
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error.to_string()),

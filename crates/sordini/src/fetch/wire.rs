@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
+use sordini_core::connection::framing;
 use sordini_protocol::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use sordini_protocol::{EncodeError, ErrorCode, Message, Request, frame};
 
@@ -83,9 +84,5 @@ impl Versions {
 /// The length of the frame that follows; what it tells of a peer that does not speak Kafka's
 /// protocol.
 pub(super) fn check_length(prefix: [u8; 4]) -> Result<usize, String> {
-    frame::size(prefix, FRAME_MAX).map_err(|error| match error.looks_like() {
-        Some("TLS") => "it speaks TLS, and takes no plaintext; use its PLAINTEXT port".into(),
-        Some(other) => format!("it speaks {other}, not Kafka's protocol; is the port right?"),
-        None => error.to_string(),
-    })
+    frame::size(prefix, FRAME_MAX).map_err(|error| framing::told(&error))
 }

@@ -208,7 +208,7 @@ fn a_batch_may_expire_in_flight() {
     let id = world.send();
     world.settle();
     assert_eq!(world.fate(id), Fate::Unknown);
-    assert_eq!(obstacle(world.cause(id)), Obstacle::NoAnswer);
+    assert_eq!(obstacle(world.cause(id)), Obstacle::Silent { tried: "b1:9092".into() });
     let next = world.send();
     world.settle();
     let _ = world.outcome(next);
@@ -227,7 +227,8 @@ fn a_batch_may_expire_while_the_network_takes_nothing() {
     world.net.stalled = true;
     let id = world.send();
     world.settle();
-    assert_eq!(world.fate(id), Fate::Unknown);
+    let error = world.outcome(id).expect_err("it expired");
+    assert_eq!((error.fate, error.attempts), (Fate::Unknown, 1), "{error}");
     world.unstall();
     let next = world.send();
     world.settle();

@@ -33,6 +33,7 @@ impl Machine {
             Ask::Metadata => {
                 let answer = wire::decode::<MetadataRequest>(frame, version, correlation)?;
                 let throttle = answer.throttle_time_ms;
+                self.told_by = self.links.get(&id).map(|link| link.address.clone());
                 self.on_metadata(now, answer)?;
                 throttle
             }

@@ -114,6 +114,42 @@ async fn what_a_broker_refuses_for_good_is_said() {
 }
 
 #[tokio::test]
+async fn a_peer_that_hangs_up_on_plaintext_may_speak_tls() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("its address").to_string();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            // Read first: bytes left unread would make it a reset.
+            let _ = stream.readable().await;
+            let _ = stream.try_read(&mut [0; 512]);
+        }
+    });
+    let mut settings = Settings::default();
+    settings.set("bootstrap.servers", &address).expect("an address");
+    settings.api_timeout = Duration::from_millis(300);
+    let hint = "closed it without a word, as a TLS or SASL listener does";
+    let error = read(settings.clone(), to_the_end()).await.expect_err("no broker");
+    assert!(error.to_string().contains(hint), "{error}");
+    let error = Admin::new(settings).expect("settings").topics().await.expect_err("no broker");
+    assert!(error.to_string().contains(hint), "{error}");
+}
+
+#[tokio::test]
+async fn an_advertised_host_that_does_not_resolve_is_named_with_the_bootstrap_address() {
+    let server = Server::builder().advertise("no-such-host.invalid:0").start().await;
+    let server = server.expect("a broker");
+    server.create_topic("t", 1, &[]).await.expect("a new topic");
+    let bootstrap = server.addr().to_string();
+    let mut settings = Settings::default();
+    settings.set("bootstrap.servers", &bootstrap).expect("an address");
+    settings.api_timeout = Duration::from_millis(500);
+    let error = read(settings, to_the_end()).await.expect_err("the leader can't be reached");
+    let text = error.to_string();
+    assert!(text.contains("the host no-such-host.invalid can't be resolved"), "{text}");
+    assert!(text.contains(&format!("the broker at {bootstrap} advertises")), "{text}");
+}
+
+#[tokio::test]
 async fn next_can_be_dropped_at_any_time_and_loses_nothing() {
     let server = Server::in_memory().await.expect("a broker");
     fill(&server, "t").await;

@@ -402,6 +402,18 @@ fn when_nobody_answers_the_error_comes_in_time_and_names_the_cause() {
 }
 
 #[test]
+fn an_advertised_address_that_can_not_be_reached_is_named_with_who_told_of_it() {
+    let mut logs = two_logs();
+    logs[1].leader = 2;
+    let mut world = World::new(to_the_end(), Isolation::ReadUncommitted, logs);
+    world.down = vec![2];
+    let error = world.run(30_000).expect("an end").expect_err("nobody is at node 2");
+    let told = "the connection to node:2 failed: connection refused; the broker at node:1 \
+                advertises this address";
+    assert!(error.to_string().contains(told), "{error}");
+}
+
+#[test]
 fn a_leader_that_is_down_for_a_while_is_waited_for() {
     let mut world = World::new(to_the_end(), Isolation::ReadCommitted, two_logs());
     world.down = vec![2];
