@@ -7,6 +7,12 @@ use crate::monitor::Monitor;
 use crate::records::StoredRecord;
 
 impl Cluster {
+    /// How many nodes there are, running or not.
+    #[must_use]
+    pub fn nodes(&self) -> i32 {
+        i32::try_from(self.seats.len()).unwrap_or(i32::MAX)
+    }
+
     /// A partition's leader and leader epoch, as the controller has them; `None` if it has no
     /// leader, or there is no such partition.
     #[must_use]

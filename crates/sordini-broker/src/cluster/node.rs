@@ -222,8 +222,13 @@ impl Broker {
                 if self.node_mut().and_then(|node| node.broker_epoch) != Some(broker_epoch) {
                     return;
                 }
+                let has_news = image.is_some();
                 if let Some(image) = image {
                     self.apply_image(now, image);
+                }
+                if has_news && self.node_mut().is_some_and(|node| node.leaving) {
+                    // The sooner it is known that the new leaders are heard of, the sooner it goes.
+                    self.greet_controller(now);
                 }
                 if may_leave {
                     self.stop_in_order();

@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use super::Server;
 use super::connection::{self, Shared};
 use super::core;
+use super::machine::{Machine, connection_id};
 use crate::broker::{Broker, ConnectionId, OpenError};
 use crate::config::BrokerConfig;
 use crate::storage::{DiskStorage, MemoryStorage, OpenFolderError, Storage};
@@ -22,7 +23,7 @@ use crate::topic_config::ConfigError;
 use crate::versions::{UnknownRelease, Versions};
 
 /// Bytes of unwritten answers beyond which a connection's requests wait.
-const UNSENT_MAX: usize = 1024 * 1024;
+pub(super) const UNSENT_MAX: usize = 1024 * 1024;
 /// How long the listener rests when the system has no sockets left.
 const REST: Duration = Duration::from_millis(50);
 
@@ -287,7 +288,7 @@ impl ServerBuilder {
                 Ok(broker) => {
                     let known = (broker.faults(), broker.monitor(), broker.recovered().to_vec());
                     if opened.send(Ok(known)).is_ok() {
-                        core::run(broker, &receiver);
+                        core::run(Machine::Sole(Box::new(broker)), &receiver);
                     }
                 }
                 Err(error) => {
@@ -304,7 +305,7 @@ impl ServerBuilder {
             places: std::sync::Arc::new(Semaphore::new(limits.connections)),
             limits,
         };
-        tokio::spawn(accept(listener, shared, stopped));
+        tokio::spawn(accept(listener, 0, shared, stopped));
         let thread = Some(thread);
         Ok(Server { addr, advertised, commands, faults, monitor, recovered, stop, thread })
     }
@@ -364,8 +365,13 @@ impl ServerBuilder {
     }
 }
 
-/// Takes connections until the server stops.
-async fn accept(listener: TcpListener, shared: Shared, mut stopped: watch::Receiver<bool>) {
+/// Takes a node's connections until the server stops; a broker on its own is node 0.
+pub(super) async fn accept(
+    listener: TcpListener,
+    node: i32,
+    shared: Shared,
+    mut stopped: watch::Receiver<bool>,
+) {
     let mut next_id = 0;
     loop {
         let accepted = tokio::select! {
@@ -376,7 +382,7 @@ async fn accept(listener: TcpListener, shared: Shared, mut stopped: watch::Recei
             Ok((stream, peer)) => {
                 next_id += 1;
                 match shared.places.clone().try_acquire_owned() {
-                    Ok(place) => spawn(&shared, ConnectionId(next_id), stream, place),
+                    Ok(place) => spawn(&shared, connection_id(node, next_id), stream, place),
                     Err(_) => tracing::warn!(%peer, "refused: no place for a further connection"),
                 }
             }

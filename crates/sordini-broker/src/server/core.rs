@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::broker::{Broker, ConnectionId, OpenError, Output};
+use super::machine::Machine;
+use crate::broker::{ConnectionId, OpenError, Output};
 use crate::time::{Instant, Now};
 
 /// Commands taken before the clock is looked at again.
@@ -25,7 +26,7 @@ pub(super) enum Command {
     /// So many bytes of answers were written.
     Written(ConnectionId, usize),
     /// Somebody wants to look at the broker.
-    Run(Box<dyn FnOnce(&mut Broker) + Send>),
+    Run(Box<dyn FnOnce(&mut Machine) + Send>),
     /// The end, with or without closing the logs.
     Stop { clean: bool, done: Option<oneshot::Sender<Result<(), OpenError>>> },
 }
@@ -55,7 +56,7 @@ pub(super) fn now() -> Now {
 type Clients = BTreeMap<ConnectionId, mpsc::UnboundedSender<ToClient>>;
 
 /// Runs the broker until it is stopped or nobody can command it any more.
-pub(super) fn run(mut broker: Broker, commands: &Receiver<Command>) {
+pub(super) fn run(mut broker: Machine, commands: &Receiver<Command>) {
     let mut clients = Clients::new();
     loop {
         let mut next = wait(&broker, commands);
@@ -88,7 +89,7 @@ enum Next {
     Never,
 }
 
-fn wait(broker: &Broker, commands: &Receiver<Command>) -> Next {
+fn wait(broker: &Machine, commands: &Receiver<Command>) -> Next {
     let patience = match broker.poll_timeout() {
         Some(due) => due.since(now().mono),
         None => Duration::from_secs(3600),
@@ -111,7 +112,7 @@ fn poll(commands: &Receiver<Command>) -> Next {
     }
 }
 
-fn apply(broker: &mut Broker, clients: &mut Clients, command: Command) {
+fn apply(broker: &mut Machine, clients: &mut Clients, command: Command) {
     let now = now();
     match command {
         Command::Connected(id, client) => {
@@ -130,7 +131,7 @@ fn apply(broker: &mut Broker, clients: &mut Clients, command: Command) {
     deliver(broker, clients);
 }
 
-fn deliver(broker: &mut Broker, clients: &mut Clients) {
+fn deliver(broker: &mut Machine, clients: &mut Clients) {
     while let Some(output) = broker.poll_output() {
         let (id, message) = match output {
             Output::Send { connection, frame } => (connection, ToClient::Frame(frame)),
@@ -148,8 +149,8 @@ fn deliver(broker: &mut Broker, clients: &mut Clients) {
     }
 }
 
-fn stop(mut broker: Broker, clean: bool, done: Option<oneshot::Sender<Result<(), OpenError>>>) {
-    let result = if clean { broker.close() } else { Ok(()) };
+fn stop(mut broker: Machine, clean: bool, done: Option<oneshot::Sender<Result<(), OpenError>>>) {
+    let result = if clean { broker.close(now()) } else { Ok(()) };
     if let Err(error) = &result {
         tracing::warn!(%error, "the embedded broker could not close its logs");
     }

@@ -18,8 +18,10 @@
 )]
 
 mod builder;
+mod cluster;
 mod connection;
 mod core;
+mod machine;
 
 use std::net::SocketAddr;
 use std::sync::mpsc;
@@ -33,8 +35,10 @@ use crate::log::Recovery;
 use crate::monitor::{Monitor, SeenBatch};
 use crate::records::StoredRecord;
 use core::Command;
+use machine::Machine;
 
 pub use builder::{Limits, ServerBuilder, StartError};
+pub use cluster::ClusterServer;
 
 /// A running broker. Dropping it stops it, after everything appended is on disk.
 #[derive(Debug)]
@@ -130,8 +134,10 @@ impl Server {
         ask: impl FnOnce(&mut Broker) -> T + Send + 'static,
     ) -> Result<T, Stopped> {
         let (answer, answered) = oneshot::channel();
-        let run = Box::new(move |broker: &mut Broker| {
-            let _ = answer.send(ask(broker));
+        let run = Box::new(move |machine: &mut Machine| {
+            if let Some(broker) = machine.sole() {
+                let _ = answer.send(ask(broker));
+            }
         });
         self.commands.send(Command::Run(run)).map_err(|_| Stopped)?;
         answered.await.map_err(|_| Stopped)

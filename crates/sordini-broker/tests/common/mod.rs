@@ -30,7 +30,12 @@ pub(crate) struct Client {
 impl Client {
     /// Connects to a server.
     pub(crate) async fn connect(server: &Server) -> Self {
-        let stream = TcpStream::connect(server.addr()).await.expect("connect");
+        Self::connect_to(server.addr()).await
+    }
+
+    /// Connects to an address.
+    pub(crate) async fn connect_to(addr: std::net::SocketAddr) -> Self {
+        let stream = TcpStream::connect(addr).await.expect("connect");
         Self { stream, correlation_id: 0 }
     }
 
