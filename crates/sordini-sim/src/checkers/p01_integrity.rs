@@ -1,0 +1,47 @@
+//! P1: each record of a log is one that was handed in, byte for byte, in the partition that it
+//! was meant for. No phantom, no corruption, no wrong topic; offsets are dense.
+
+use super::{Evidence, Findings, Logged, Places};
+use crate::history::Tp;
+
+pub(super) fn check(evidence: &Evidence, _: &Places, findings: &mut Findings) {
+    for (tp, log) in &evidence.logs {
+        let mut next = None;
+        for logged in log {
+            if next.is_some_and(|next| next != logged.offset) {
+                let text = format!("{tp:?}: offset {} follows {next:?} less one", logged.offset);
+                findings.violation("P1", evidence.ended, text);
+            }
+            next = Some(logged.offset + 1);
+            if let Some(wrong) = wrong(evidence, *tp, logged) {
+                let text = format!("{tp:?} at {}: {wrong}", logged.offset);
+                findings.violation("P1", evidence.ended, text);
+            }
+        }
+    }
+}
+
+/// What is wrong with a record of the log.
+fn wrong(evidence: &Evidence, tp: Tp, logged: &Logged) -> Option<String> {
+    let id = logged.id.and_then(|id| usize::try_from(id).ok());
+    let Some(record) = id.and_then(|id| evidence.records.get(id)) else {
+        return Some(format!("a record that nobody handed in: {:?}", logged.content));
+    };
+    let id = record.id;
+    match record.tp() {
+        None => return Some(format!("record {id} was never accepted")),
+        Some(meant) if meant != tp => return Some(format!("record {id} was meant for {meant:?}")),
+        Some(_) => {}
+    }
+    if record.explicit.is_some_and(|explicit| explicit != tp.1) {
+        return Some(format!("record {id} was handed in for partition {:?}", record.explicit));
+    }
+    if record.content() != logged.content {
+        return Some(format!("record {id} was changed: {:?}", logged.content));
+    }
+    if record.shape.timestamp.is_some_and(|given| given != logged.timestamp) {
+        let given = record.shape.timestamp;
+        return Some(format!("record {id}: timestamp {} for {given:?}", logged.timestamp));
+    }
+    None
+}

@@ -1,0 +1,89 @@
+//! P10: what was acknowledged is in the log that is left.
+//!
+//! With `acks=all` and survivable faults, always. With `acks=1` it may be lost only where the
+//! leader that had it cut its log, lost its disk's memory, or was replaced before others had it;
+//! with `acks=0` only where the connection broke, a broker refused, stopped or was replaced. The
+//! checker points to that event, or calls it a violation.
+
+use sordini_core::config::Acks;
+
+use super::{Evidence, Findings, Happening, Places};
+use crate::history::{Submitted, Tp};
+
+pub(super) fn check(evidence: &Evidence, places: &Places, findings: &mut Findings) {
+    false_alarms(evidence, findings);
+    for record in &evidence.records {
+        let (Some(tp), Some((at, ..))) = (record.tp(), &record.done) else { continue };
+        if !record.is_ok() || !places.of(record.id).is_empty() || evidence.was_deleted(tp.0) {
+            continue;
+        }
+        let id = record.id;
+        if evidence.promise.is_durable() {
+            let text =
+                format!("record {id} was acknowledged and is not in {tp:?}: {:?}", record.done);
+            findings.violation("P10", *at, text);
+        } else if excuse(evidence, record, tp).is_some() {
+            findings.seen.loss += 1;
+        } else {
+            let text = format!(
+                "record {id} was acknowledged and is not in {tp:?}, and nothing happened that \
+                 would explain it: {:?}",
+                record.done
+            );
+            findings.violation("P10", *at, text);
+        }
+    }
+}
+
+/// A17: a loss is told of only where something could be lost.
+fn false_alarms(evidence: &Evidence, findings: &mut Findings) {
+    if evidence.misled || !evidence.promise.is_durable() {
+        return;
+    }
+    for (at, happening) in &evidence.happenings {
+        if let Happening::LossTold { producer, tp } = happening
+            && !evidence.was_deleted(tp.0)
+        {
+            let text = format!("producer {producer} told of a loss in {tp:?}, and none was");
+            findings.violation("P10", *at, text);
+        }
+    }
+}
+
+/// The event that took the record, where the settings allow that.
+pub(super) fn excuse<'a>(
+    evidence: &'a Evidence,
+    record: &Submitted,
+    tp: Tp,
+) -> Option<&'a Happening> {
+    let accepted = record.accepted.as_ref()?;
+    let since = evidence.happenings.iter().filter(|(at, _)| *at >= accepted.at);
+    let mut since = since.map(|(_, happening)| happening);
+    if evidence.promise.acks == Acks::None {
+        return since.find(|happening| match happening {
+            Happening::ConnectionLost { producer, .. } => *producer == record.producer,
+            Happening::Refused { producer, tp: at, .. } => {
+                *producer == record.producer && *at == tp
+            }
+            Happening::Truncated { tp: at, .. } | Happening::Elected { tp: at, .. } => *at == tp,
+            Happening::Stopped { .. } => true,
+            _ => false,
+        });
+    }
+    // Acknowledged by a leader: it must have had it.
+    let append = evidence.appends.iter().rfind(|it| it.tp == tp && it.ids.contains(&record.id))?;
+    let place = append.ids.iter().position(|id| *id == record.id)?;
+    let offset = append.base_offset + place as i64;
+    let later = evidence.happenings.iter().filter(|(at, _)| *at >= append.at);
+    later.map(|(_, happening)| happening).find(|happening| match happening {
+        Happening::Truncated { node, tp: at, to, .. } => {
+            *node == append.node && *at == tp && *to <= offset
+        }
+        Happening::Elected { tp: at, leader, clean, .. } => {
+            // A clean election loses what only its leader had: never what acks=all acknowledged.
+            *at == tp && *leader != append.node && (evidence.promise.acks == Acks::Leader || !clean)
+        }
+        Happening::Stopped { node, power: true } => *node == append.node,
+        _ => false,
+    })
+}

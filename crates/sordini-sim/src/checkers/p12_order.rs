@@ -1,0 +1,68 @@
+//! P12: one producer's records stand in a partition in the order in which they were handed in.
+//!
+//! With idempotence, or one request in flight. Without idempotence that holds for what was
+//! acknowledged: the bytes of a request that was given up may arrive on a connection that was
+//! given up, at any later time. With `acks=0` it holds within one connection.
+
+use std::collections::BTreeMap;
+
+use sordini_core::config::Acks;
+
+use super::{Evidence, Findings, Happening, Places};
+use crate::history::{Submitted, Tp};
+
+pub(super) fn check(evidence: &Evidence, _: &Places, findings: &mut Findings) {
+    for (tp, log) in &evidence.logs {
+        let mut lines: BTreeMap<u16, Vec<&Submitted>> = BTreeMap::new();
+        let mut known = std::collections::BTreeSet::new();
+        for id in log.iter().filter_map(|logged| logged.id) {
+            let record = usize::try_from(id).ok().and_then(|id| evidence.records.get(id));
+            let Some(record) = record.filter(|_| known.insert(id)) else { continue };
+            if evidence.promise.idempotent || record.is_ok() {
+                lines.entry(record.producer).or_default().push(record);
+            }
+        }
+        for (producer, line) in lines {
+            judge(evidence, *tp, producer, &line, findings);
+        }
+    }
+}
+
+fn judge(evidence: &Evidence, tp: Tp, producer: u16, line: &[&Submitted], findings: &mut Findings) {
+    let place = |record: &Submitted| record.accepted.as_ref().map_or(0, |it| it.order);
+    let connected = evidence.promise.acks == Acks::None && reconnected(evidence, producer);
+    // The record handed in last of those so far.
+    let mut last: Option<&Submitted> = None;
+    for record in line {
+        let Some(before) = last.filter(|last| place(last) > place(record)) else {
+            last = Some(record);
+            continue;
+        };
+        let again = before.sent > 1 || record.sent > 1 || connected;
+        let allowed = if evidence.promise.acks == Acks::None {
+            connected
+        } else {
+            !evidence.promise.is_ordered() && again
+        };
+        if allowed {
+            findings.seen.reorder += 1;
+        } else {
+            let text = format!(
+                "producer {producer}, {tp:?}: record {} stands behind record {}, which was handed \
+                 in later (sent {} and {} times)",
+                record.id, before.id, record.sent, before.sent
+            );
+            findings.violation("P12", record.invoked, text);
+            return;
+        }
+    }
+}
+
+fn reconnected(evidence: &Evidence, of: u16) -> bool {
+    evidence.happenings.iter().any(|(_, happening)| match happening {
+        Happening::ConnectionLost { producer, .. } => *producer == of,
+        // The next request goes to another node, by another connection.
+        Happening::Elected { .. } => true,
+        _ => false,
+    })
+}

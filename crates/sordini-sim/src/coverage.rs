@@ -1,0 +1,90 @@
+//! What a run met: a behaviour that no run shows is tested by none.
+
+use std::collections::BTreeMap;
+
+use sordini_broker::ClusterTrace;
+use sordini_core::accumulator::counters::Metrics;
+use sordini_core::producer::io::Trace;
+use sordini_protocol::ErrorCode;
+
+use crate::faults::FaultKind;
+
+/// Counters of behaviour, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// Faults of which something was felt, by kind.
+    pub faults: BTreeMap<FaultKind, u64>,
+    /// Answers to Produce by error code: the rows of the core's verdicts that were met.
+    pub codes: BTreeMap<&'static str, u64>,
+    /// The core's and the cluster's transitions, and other things worth meeting.
+    pub met: BTreeMap<&'static str, u64>,
+    /// Elections.
+    pub elections: u64,
+    /// Bytes that reached a node on a connection that its producer had given up and replaced.
+    pub late_deliveries: u64,
+}
+
+impl Coverage {
+    pub(crate) fn code(&mut self, code: ErrorCode) {
+        *self.codes.entry(code.name()).or_default() += 1;
+    }
+
+    pub(crate) fn meet(&mut self, what: &'static str, times: u64) {
+        *self.met.entry(what).or_default() += times;
+    }
+
+    pub(crate) fn trace(&mut self, trace: &ClusterTrace) {
+        let what = match trace {
+            ClusterTrace::Appended { as_leader: false, .. } => "cluster: a follower appended",
+            ClusterTrace::Truncated { by_storage: true, .. } => "cluster: a disk lost records",
+            ClusterTrace::Truncated { .. } => "cluster: a replica was truncated",
+            ClusterTrace::Fenced { .. } => "cluster: a node was fenced",
+            ClusterTrace::Halted { .. } => "cluster: a node gave up its disk",
+            ClusterTrace::Elected { leader: -1, .. } => "cluster: a partition without leader",
+            ClusterTrace::Elected { clean: false, .. } => "cluster: an unclean election",
+            ClusterTrace::Elected { .. } => "cluster: a clean election",
+            ClusterTrace::Isr { .. } => "cluster: the ISR changed",
+            _ => return,
+        };
+        self.meet(what, 1);
+    }
+
+    pub(crate) fn producer(&mut self, trace: &Trace) {
+        let what = match trace {
+            Trace::Connected { .. } => "core: connected",
+            Trace::Disconnected { .. } => "core: disconnected",
+            Trace::Retry { .. } => "core: retry",
+            Trace::Failed(_) => "core: failed",
+            Trace::EpochBumped { .. } => "core: epoch bumped",
+            Trace::DataLoss { .. } => "core: data loss told",
+            Trace::ProducerId { .. } => "core: producer id",
+            Trace::TopicGone { .. } => "core: topic gone",
+            Trace::Fatal(_) => "core: fatal",
+            _ => return,
+        };
+        self.meet(what, 1);
+    }
+
+    pub(crate) fn metrics(&mut self, metrics: &Metrics) {
+        self.meet("core: split", metrics.splits);
+        self.meet("core: duplicate answered", metrics.duplicates);
+        self.meet("core: written", metrics.records_written);
+        self.meet("core: failed, not written", metrics.records_not_written);
+        self.meet("core: failed, unknown", metrics.records_unknown);
+    }
+
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Self) {
+        for (kind, count) in &other.faults {
+            *self.faults.entry(*kind).or_default() += count;
+        }
+        for (code, count) in &other.codes {
+            *self.codes.entry(code).or_default() += count;
+        }
+        for (what, count) in &other.met {
+            self.meet(what, *count);
+        }
+        self.elections += other.elections;
+        self.late_deliveries += other.late_deliveries;
+    }
+}

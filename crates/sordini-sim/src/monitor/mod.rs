@@ -1,0 +1,256 @@
+//! Watches the wire, from the bytes alone: requests as they leave a producer, answers as they
+//! reach it. What it knows owes nothing to what the producer believes (P7, S2, S3, S4).
+
+mod parse;
+mod streams;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use sordini_core::config::{Acks, Config};
+use sordini_core::time::Instant;
+use sordini_protocol::messages::produce::ProduceResponse;
+use sordini_protocol::{ApiKey, ErrorCode, Message, Uuid, frame};
+
+use crate::checkers::Violation;
+use crate::history::{History, Tp};
+
+pub(crate) use parse::Sent;
+use streams::Streams;
+
+/// A topic by its id; several may have had one name.
+pub(crate) type Topics = BTreeMap<Uuid, u16>;
+
+/// A batch that was answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Answered {
+    pub(crate) tp: Tp,
+    pub(crate) code: ErrorCode,
+}
+
+/// One request that waits for its answer.
+struct Waiting {
+    api: ApiKey,
+    version: i16,
+    batches: Vec<Sent>,
+}
+
+/// A connection, as its bytes show it.
+#[derive(Default)]
+struct Wire {
+    node: i32,
+    waiting: BTreeMap<i32, Waiting>,
+    produces: usize,
+    inbox: BytesMut,
+    muted_until: Instant,
+    /// Bytes came that no broker sends; whatever follows is meaningless.
+    spoiled: bool,
+}
+
+/// Watches one producer.
+pub(crate) struct Monitor {
+    acks: i16,
+    max_request: usize,
+    backoff: Duration,
+    wires: BTreeMap<u64, Wire>,
+    streams: Streams,
+    pub(crate) violations: Vec<Violation>,
+    pub(crate) most_in_flight: usize,
+    pub(crate) retransmissions: u64,
+    pub(crate) children: u64,
+    pub(crate) epochs: BTreeSet<(i64, i16)>,
+    requests: u64,
+}
+
+impl Monitor {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            acks: match config.acks {
+                Acks::None => 0,
+                Acks::Leader => 1,
+                Acks::All => -1,
+            },
+            max_request: config.max_request_size,
+            backoff: config.retry_backoff,
+            wires: BTreeMap::new(),
+            streams: Streams::default(),
+            violations: Vec::new(),
+            most_in_flight: 0,
+            retransmissions: 0,
+            children: 0,
+            epochs: BTreeSet::new(),
+            requests: 0,
+        }
+    }
+
+    fn wrong(&mut self, invariant: &'static str, at: Instant, text: String) {
+        if self.violations.len() < 20 {
+            self.violations.push(Violation { invariant, text, at });
+        }
+    }
+
+    pub(crate) fn opened(&mut self, conn: u64, node: i32) {
+        self.wires.insert(conn, Wire { node, ..Wire::default() });
+    }
+
+    pub(crate) fn gone(&mut self, conn: u64) {
+        self.wires.remove(&conn);
+        self.streams.gone(conn);
+    }
+
+    /// How many requests left the producer.
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests
+    }
+
+    /// A frame leaves the producer, its size before it.
+    pub(crate) fn transmit(
+        &mut self,
+        now: Instant,
+        conn: u64,
+        bytes: &Bytes,
+        topics: &Topics,
+        history: &mut History,
+    ) {
+        self.requests += 1;
+        let size = bytes.first_chunk::<4>().map_or(-1, |it| i32::from_be_bytes(*it));
+        if size != bytes.len() as i32 - 4 {
+            return self.wrong("P7", now, format!("a frame of {} says {size}", bytes.len()));
+        }
+        match frame::request_header(bytes.slice(4..)) {
+            Ok((api, header, reader)) => {
+                let (version, correlation) = (header.request_api_version, header.correlation_id);
+                let mut batches = Vec::new();
+                if api == ApiKey::Produce {
+                    match parse::produce(reader, version, topics, history) {
+                        Ok((acks, sent)) => {
+                            if acks != self.acks {
+                                self.wrong("P7", now, format!("a request with acks={acks}"));
+                            }
+                            batches = sent;
+                        }
+                        Err(text) => return self.wrong("P7", now, text),
+                    }
+                    self.watch_produce(now, conn, bytes.len(), &batches, history);
+                }
+                self.wait_for(now, conn, correlation, Waiting { api, version, batches });
+            }
+            Err(error) => self.wrong("P7", now, format!("no request: {error}")),
+        }
+    }
+
+    fn watch_produce(
+        &mut self,
+        now: Instant,
+        conn: u64,
+        len: usize,
+        batches: &[Sent],
+        history: &mut History,
+    ) {
+        if batches.len() > 1 && len > self.max_request + 128 {
+            self.wrong("P7", now, format!("a request of {len} bytes"));
+        }
+        let Some(wire) = self.wires.get(&conn) else {
+            return self.wrong(
+                "P7",
+                now,
+                format!("a frame for connection {conn}, which is closed"),
+            );
+        };
+        if wire.muted_until > now {
+            let until = wire.muted_until;
+            self.wrong("P7", now, format!("Produce on a connection that is muted until {until:?}"));
+        }
+        let node = self.wires.get(&conn).map_or(0, |wire| wire.node);
+        let mut here = BTreeSet::new();
+        for batch in batches {
+            if !here.insert(batch.tp) {
+                let text = format!("two batches of {:?} in a request", batch.tp);
+                self.wrong("P7", now, text);
+            }
+            if batch.producer_id >= 0 {
+                self.epochs.insert((batch.producer_id, batch.epoch));
+            }
+            let seen = self.streams.sent(now, node, self.backoff, batch, history);
+            self.retransmissions += u64::from(seen.again);
+            self.children += u64::from(seen.child);
+            for (invariant, text) in seen.wrong {
+                self.wrong(invariant, now, text);
+            }
+            for id in &batch.ids {
+                if let Some(record) = history.get_mut(*id) {
+                    record.sent += 1;
+                }
+            }
+        }
+    }
+
+    fn wait_for(&mut self, now: Instant, conn: u64, correlation: i32, waiting: Waiting) {
+        if self.acks == 0 && waiting.api == ApiKey::Produce {
+            return;
+        }
+        self.streams.in_flight((conn, correlation), &waiting.batches);
+        let Some(wire) = self.wires.get_mut(&conn) else { return };
+        wire.produces += usize::from(waiting.api == ApiKey::Produce);
+        self.most_in_flight = self.most_in_flight.max(wire.produces);
+        if wire.waiting.insert(correlation, waiting).is_some() {
+            let text = format!("correlation id {correlation} is used twice on a connection");
+            self.wrong("P7", now, text);
+        }
+    }
+
+    /// Bytes reach the producer. Returns what they say of batches.
+    pub(crate) fn receive(&mut self, now: Instant, conn: u64, bytes: &[u8]) -> Vec<Answered> {
+        let mut answered = Vec::new();
+        let Some(wire) = self.wires.get_mut(&conn).filter(|wire| !wire.spoiled) else {
+            return answered;
+        };
+        wire.inbox.extend_from_slice(bytes);
+        while let Some(prefix) = wire.inbox.first_chunk::<4>() {
+            let Ok(size) = usize::try_from(i32::from_be_bytes(*prefix)) else {
+                wire.spoiled = true;
+                break;
+            };
+            if wire.inbox.len() < size + 4 {
+                break;
+            }
+            wire.inbox.advance(4);
+            let body = wire.inbox.split_to(size).freeze();
+            let correlation = body.first_chunk::<4>().map(|it| i32::from_be_bytes(*it));
+            let Some(waiting) = correlation.and_then(|id| wire.waiting.remove(&id)) else {
+                wire.spoiled = true;
+                break;
+            };
+            if waiting.api != ApiKey::Produce {
+                continue;
+            }
+            wire.produces -= 1;
+            let key = (conn, correlation.unwrap_or(0));
+            match read_answers(body, &waiting) {
+                Some((throttle, codes)) => {
+                    let pause = Duration::from_millis(u64::try_from(throttle).unwrap_or(0));
+                    wire.muted_until = wire.muted_until.max(now.saturating_add(pause));
+                    self.streams.answered(now, key, &waiting.batches, &codes);
+                    let all = waiting.batches.iter().zip(codes);
+                    answered.extend(all.map(|(batch, code)| Answered { tp: batch.tp, code }));
+                }
+                None => wire.spoiled = true,
+            }
+        }
+        answered
+    }
+}
+
+/// The throttle time and, in the order of the batches, their codes. `None` if the answer is no
+/// answer to them.
+fn read_answers(body: Bytes, waiting: &Waiting) -> Option<(i32, Vec<ErrorCode>)> {
+    let (_, mut reader) = frame::response_header::<
+        sordini_protocol::messages::produce::ProduceRequest,
+    >(body, waiting.version)
+    .ok()?;
+    let response = ProduceResponse::decode(&mut reader, waiting.version).ok()?;
+    let answers = response.responses.iter().flat_map(|topic| &topic.partition_responses);
+    let codes: Vec<_> = answers.map(|it| ErrorCode::from_code(it.error_code)).collect();
+    (codes.len() == waiting.batches.len()).then_some((response.throttle_time_ms, codes))
+}

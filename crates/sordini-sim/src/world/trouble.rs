@@ -1,0 +1,274 @@
+//! Faults begin and end; and when all is over, everything is healed.
+
+use std::time::Duration;
+
+use sordini_broker::protocol::ApiKey;
+use sordini_core::time::Instant;
+
+use super::{Event, PeerRule, Power, World};
+use crate::faults::{Fault, Twist};
+use crate::rng::{Rng, mix};
+
+impl World<'_> {
+    pub(super) fn fault_begins(&mut self, number: usize) {
+        if self.healed {
+            return;
+        }
+        let Some(planned) = self.plan.faults.get(number).copied() else { return };
+        self.hash.number(0xfa_0000 + number as u64);
+        if planned.fault.lasts() {
+            self.queue.push(Instant::from_millis(planned.until), Event::FaultEnds(number));
+        }
+        self.strike(number, planned.fault, Instant::from_millis(planned.until));
+        self.take_scheduled();
+    }
+
+    fn strike(&mut self, number: usize, fault: Fault, until: Instant) {
+        match fault {
+            Fault::PeerCut(..)
+            | Fault::PeerDelay(_)
+            | Fault::PeerLoss(_)
+            | Fault::PeerDouble(_) => {
+                self.peer_rules.push(PeerRule { number, fault });
+            }
+            Fault::Kill(node) => {
+                self.strike_node(number, node, |world| world.stop_node(node, false));
+            }
+            Fault::PowerLoss(node) => self.strike_node(number, node, |world| world.cut_power(node)),
+            Fault::ShutDown(node) => self.strike_node(number, node, |world| {
+                let now = world.broker_now();
+                world.cluster.shut_down(now, node);
+                world.leaving.insert(node);
+                world.drain_cluster();
+            }),
+            Fault::BitRot(node) => {
+                self.stop_node(node, false);
+                if self.disks.get_mut(&node).is_some_and(crate::disks::Disk::rot) {
+                    self.felt.insert(number);
+                }
+            }
+            Fault::StopAtWrite(node, nth) => {
+                if let Some(disk) = self.disks.get(&node) {
+                    disk.faults.stop_after(u64::from(nth));
+                }
+            }
+            Fault::Pause(node) => self.strike_node(number, node, |world| world.pause_node(node)),
+            Fault::NodeSkew(node, ms) => {
+                self.felt.insert(number);
+                self.cluster.set_wall_skew(node, ms);
+            }
+            Fault::DiskFull(node, bytes) => {
+                if let Some(disk) = self.disks.get(&node) {
+                    disk.faults.full_after(u64::from(bytes));
+                    self.felt.insert(number);
+                }
+            }
+            Fault::DiskError(node, op, times) => {
+                if let Some(disk) = self.disks.get(&node) {
+                    disk.fail(op, times);
+                    self.felt.insert(number);
+                }
+            }
+            Fault::MoveLeader(topic, partition) => self.move_leader(number, topic, partition),
+            Fault::UncleanElection(topic, partition) => self.elect(number, topic, partition),
+            Fault::Twist { node, api, nth, times, twist } => {
+                self.felt.insert(number);
+                self.twist(number, node, api, (nth, times), twist);
+            }
+            Fault::Freeze(client) => {
+                self.felt.insert(number);
+                let now = self.now;
+                let it = &mut self.clients[usize::from(client)];
+                it.frozen_until = Some(it.frozen_until.unwrap_or(now).max(until));
+                self.excuse_pause(client, now, until);
+            }
+            Fault::ProducerSkew(client, ms) => {
+                self.felt.insert(number);
+                self.clients[usize::from(client)].clock.set_skew(ms);
+            }
+            Fault::LateTimers(client, micros) => {
+                self.felt.insert(number);
+                let late = Duration::from_micros(micros);
+                self.clients[usize::from(client)].late = late;
+                let now = self.now;
+                self.excuse_pause(client, now, until.saturating_add(late));
+            }
+            Fault::SlowCodec(micros) => {
+                self.felt.insert(number);
+                self.codec_delay = Duration::from_micros(micros);
+            }
+            Fault::AddPartitions(topic, more) => {
+                let name = &self.plan.topics[usize::from(topic)].name;
+                let total = self.cluster.partitions(name) + i32::from(more);
+                if self.cluster.add_partitions(name, total).is_ok() {
+                    self.felt.insert(number);
+                }
+                self.drain_cluster();
+            }
+            Fault::DeleteTopic(topic) => {
+                let name = &self.plan.topics[usize::from(topic)].name;
+                if self.cluster.delete_topic(name).is_ok() {
+                    self.felt.insert(number);
+                }
+                self.drain_cluster();
+            }
+            fault => self.net.begin(self.now, number, fault),
+        }
+    }
+
+    fn strike_node(&mut self, number: usize, node: i32, strike: impl FnOnce(&mut Self)) {
+        if self.cluster.is_running(node) {
+            self.felt.insert(number);
+            strike(self);
+        }
+    }
+
+    fn cut_power(&mut self, node: i32) {
+        self.stop_node(node, true);
+        if let Some(disk) = self.disks.get_mut(&node) {
+            disk.lose_power();
+        }
+    }
+
+    /// Moves to the next member of the ISR.
+    fn move_leader(&mut self, number: usize, topic: u16, partition: i32) {
+        let name = &self.plan.topics[usize::from(topic)].name;
+        let leader = self.cluster.leader(name, partition).map_or(-1, |(leader, _)| leader);
+        let isr = self.cluster.isr(name, partition);
+        let mut rng = Rng::new(mix(self.plan.seed ^ number as u64));
+        let others: Vec<i32> = isr.into_iter().filter(|node| *node != leader).collect();
+        if !others.is_empty() && self.cluster.move_leader(name, partition, rng.pick(&others)) {
+            self.felt.insert(number);
+        }
+        self.drain_cluster();
+    }
+
+    /// Prefers a replica that is not in sync.
+    fn elect(&mut self, number: usize, topic: u16, partition: i32) {
+        let name = &self.plan.topics[usize::from(topic)].name;
+        let isr = self.cluster.isr(name, partition);
+        let leader = self.cluster.leader(name, partition).map_or(-1, |(leader, _)| leader);
+        let replicas = self.cluster.replicas(name, partition);
+        let behind =
+            replicas.iter().find(|node| !isr.contains(node) && self.cluster.is_live(**node));
+        let other = replicas.iter().find(|node| **node != leader && self.cluster.is_live(**node));
+        let Some(node) = behind.or(other).copied() else { return };
+        if self.cluster.elect_unclean(name, partition, node) {
+            self.felt.insert(number);
+        }
+        self.drain_cluster();
+    }
+
+    fn twist(&mut self, number: usize, node: i32, api: ApiKey, when: (u16, u16), twist: Twist) {
+        let (nth, times) = (u64::from(when.0), u64::from(when.1));
+        let faults = self.cluster.faults(node);
+        let order = faults.on(api).nth(nth).times(times);
+        let handle = match twist {
+            Twist::Error(code) => order.error(code),
+            Twist::ErrorAfter(code) => order.after_append().error(code),
+            Twist::Hold(ms) => order.delay(Duration::from_millis(ms)),
+            Twist::Silence => order.drop_response_after_append(),
+            Twist::CloseBefore => order.close_connection(),
+            Twist::CloseAfter => order.after_append().close_connection(),
+            Twist::Garbage(len) => {
+                let mut rng = Rng::new(mix(self.plan.seed ^ number as u64));
+                let bytes: Vec<u8> = (0..len).map(|_| rng.bits() as u8).collect();
+                order.respond_raw(bytes)
+            }
+        };
+        self.orders.insert(number, handle);
+    }
+
+    pub(super) fn fault_ends(&mut self, number: usize) {
+        let Some(planned) = self.plan.faults.get(number).copied() else { return };
+        if self.healed {
+            return;
+        }
+        self.hash.number(0xfe_0000 + number as u64);
+        match planned.fault {
+            Fault::PeerCut(..)
+            | Fault::PeerDelay(_)
+            | Fault::PeerLoss(_)
+            | Fault::PeerDouble(_) => {
+                self.peer_rules.retain(|rule| rule.number != number);
+            }
+            Fault::Kill(node)
+            | Fault::PowerLoss(node)
+            | Fault::ShutDown(node)
+            | Fault::BitRot(node) => {
+                self.start_node(node);
+            }
+            Fault::StopAtWrite(node, _) => {
+                if self.disks.get(&node).is_some_and(|disk| disk.faults.has_stopped()) {
+                    self.felt.insert(number);
+                    self.cut_power(node);
+                }
+                self.mend(node);
+                self.start_node(node);
+            }
+            Fault::Pause(node) => self.resume_node(node),
+            Fault::NodeSkew(node, _) => self.cluster.set_wall_skew(node, 0),
+            Fault::DiskFull(node, _) | Fault::DiskError(node, ..) => {
+                self.mend(node);
+                self.start_node(node);
+            }
+            Fault::Twist { .. } => {
+                if let Some(order) = self.orders.remove(&number) {
+                    order.cancel();
+                }
+            }
+            Fault::ProducerSkew(client, _) => self.clients[usize::from(client)].clock.set_skew(0),
+            Fault::LateTimers(client, _) => self.clients[usize::from(client)].late = Duration::ZERO,
+            Fault::SlowCodec(_) => self.codec_delay = Duration::from_micros(20),
+            Fault::DeleteTopic(topic) => {
+                let name = &self.plan.topics[usize::from(topic)].name;
+                if self.cluster.topic_id(name).is_none() {
+                    self.create_topic(topic);
+                }
+            }
+            _ => self.net.end(self.now, number),
+        }
+        self.take_scheduled();
+    }
+
+    fn mend(&self, node: i32) {
+        if let Some(disk) = self.disks.get(&node) {
+            disk.faults.clear();
+        }
+    }
+
+    /// Nothing goes wrong any more: what was stopped goes on.
+    pub(super) fn heal(&mut self) {
+        self.hash.number(0xea);
+        for number in 0..self.plan.faults.len() {
+            self.fault_ends(number);
+        }
+        self.healed = true;
+        self.net.heal(self.now);
+        self.peer_rules.clear();
+        for node in 1..=self.plan.nodes {
+            self.cluster.faults(node).clear();
+            self.mend(node);
+            // A partition whose disk failed is offline until its node is started again.
+            if self.power.get(&node) == Some(&Power::On) && self.disk_failed(node) {
+                self.stop_node(node, false);
+            }
+            self.resume_node(node);
+            self.start_node(node);
+        }
+        for client in &mut self.clients {
+            client.late = Duration::ZERO;
+            client.frozen_until = client.frozen_until.filter(|until| *until > self.now);
+        }
+        self.take_scheduled();
+    }
+
+    fn disk_failed(&self, node: i32) -> bool {
+        self.plan.faults.iter().any(|planned| match planned.fault {
+            Fault::DiskFull(of, _) | Fault::DiskError(of, ..) | Fault::StopAtWrite(of, _) => {
+                of == node
+            }
+            _ => false,
+        })
+    }
+}
