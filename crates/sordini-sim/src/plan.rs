@@ -81,7 +81,13 @@ pub fn plan(
         acks_all: config.acks == sordini_core::config::Acks::All,
     };
     let mut rng_faults = Rng::stream(seed, 5);
-    let mut faults = swarm(&mut rng_faults, &profile.menu, &targets, chaos);
+    let fsync = profile.fsync.unwrap_or_else(|| rng.chance(300));
+    let mut menu = profile.menu.clone();
+    if fsync && profile.name == "default" {
+        // What is acknowledged is on the disk: the loss of a machine's memory is survivable too.
+        menu = menu.and(&[FaultKind::PowerLoss, FaultKind::StopAtWrite]);
+    }
+    let mut faults = swarm(&mut rng_faults, &menu, &targets, chaos);
     let sure = crate::faults::Menu::of(&profile.sure);
     for kind in &profile.sure {
         let drawn = |fault: &PlannedFault| fault.fault.kind() == *kind;
@@ -98,7 +104,7 @@ pub fn plan(
         profile: profile.name,
         settings,
         nodes,
-        fsync: profile.fsync.unwrap_or_else(|| rng.chance(300)),
+        fsync,
         unclean: false,
         topics,
         workload,

@@ -80,21 +80,19 @@ impl Profile {
         Self { name: "calm", about: "nothing goes wrong", menu: Menu::of(&[]), ..Self::default() }
     }
 
-    /// Disks fail, lose what was not synced, and rot: survivable by replication only by luck.
+    /// Disks lose what was not synced, and rot; elections are unclean: nothing promises to survive
+    /// that.
     #[must_use]
     pub fn disks() -> Self {
         let more = [
-            FaultKind::DiskFull,
-            FaultKind::DiskError,
             FaultKind::StopAtWrite,
             FaultKind::PowerLoss,
             FaultKind::BitRot,
             FaultKind::UncleanElection,
-            FaultKind::DeleteTopic,
         ];
         Self {
             name: "disks",
-            about: "disks fail, lose and rot, elections are unclean, topics are deleted",
+            about: "disks lose what was not synced and rot, elections are unclean",
             menu: Menu::survivable().and(&more),
             survivable: false,
             ..Self::default()

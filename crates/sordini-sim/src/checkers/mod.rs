@@ -312,6 +312,11 @@ impl Evidence {
         Places(places)
     }
 
+    fn was_deleted_after(&self, topic: u16, since: Instant) -> bool {
+        let mut later = self.happenings.iter().filter(|(at, _)| *at >= since);
+        later.any(|(_, it)| *it == Happening::Deleted { topic })
+    }
+
     fn was_deleted(&self, topic: u16) -> bool {
         self.happenings.iter().any(|(_, it)| *it == Happening::Deleted { topic })
     }

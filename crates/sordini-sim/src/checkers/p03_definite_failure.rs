@@ -1,5 +1,5 @@
 //! P3: a record that failed definitely is in no log, and no leader ever appended it. A failure
-//! whose fate is open has to be called so.
+//! whose fate is open has to be called so. What went with its topic is in no log.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,9 @@ pub(super) fn check(evidence: &Evidence, places: &Places, findings: &mut Finding
             let text =
                 format!("record {id} {what}, and is in {tp:?} at {offset}: {:?}", record.done);
             findings.violation("P3", at, text);
-        } else if let Some(append) = appended.get(&id) {
+        } else if let Some(append) = appended.get(&id)
+            && !evidence.was_deleted_after(append.tp.0, append.at)
+        {
             let text = format!(
                 "record {id} {what}, and node {} appended it to {:?} at {} ms: {:?}",
                 append.node,

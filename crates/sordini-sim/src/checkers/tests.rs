@@ -170,6 +170,10 @@ fn p3_flags_a_definite_failure_that_is_in_a_log_or_was_in_one() {
     // Cut off since, and yet no "definitely not".
     lose(&mut evidence, 2);
     assert_eq!(broken(&evidence), ["P3"]);
+    // Nor does it matter once the topic is gone.
+    evidence.happenings.push((at(700), Happening::Deleted { topic: 0 }));
+    clean(&evidence);
+    evidence.happenings.clear();
     // M35: a failure whose fate is open says nothing.
     set_done(&mut evidence, 2, failed(false));
     clean(&evidence);

@@ -28,15 +28,15 @@ impl Menu {
             FaultKind::Hang,
             FaultKind::Freeze,
             FaultKind::LateTimers,
+            FaultKind::DiskFull,
+            FaultKind::DiskError,
+            FaultKind::DeleteTopic,
         ];
         let never = [
             FaultKind::UncleanElection,
             FaultKind::BitRot,
             FaultKind::PowerLoss,
             FaultKind::StopAtWrite,
-            FaultKind::DiskFull,
-            FaultKind::DiskError,
-            FaultKind::DeleteTopic,
         ];
         let all = FaultKind::ALL.iter().filter(|kind| !never.contains(kind));
         Self { kinds: all.map(|kind| (*kind, if rare.contains(kind) { 1 } else { 2 })).collect() }

@@ -143,6 +143,9 @@ impl World<'_> {
             if left.is_empty() {
                 return;
             }
+            // What a try set off (looking for a topic, say) may come too late for it.
+            let end = self.now.saturating_add(Duration::from_millis(500));
+            self.run_until(end, |_| false);
         }
         for (client, tp) in left {
             let of = self.history.records.iter().rev();
