@@ -1,4 +1,4 @@
-//! An embedded, single-node Kafka-protocol broker, for development and tests.
+//! An embedded Kafka-protocol broker, alone or in a cluster, for development and tests.
 //!
 //! ```
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -19,6 +19,9 @@
 //! - [`Server`] (feature `server`, on by default): a tokio listener around it, and one thread that
 //!   owns the broker and its disk.
 //!
+//! [`Cluster`] makes nodes of several brokers, with a controller and replication, sans I/O as well;
+//! [`server::ClusterServer`] gives each node a listener. See [`cluster`] for what is modelled.
+//!
 //! # What is kept, and when it is safe
 //! Topics are kept in Kafka's own segment format ([`log`]), which Kafka's DumpLogSegments reads. A
 //! batch is acknowledged when the system has it: it survives a kill of the process. With `fsync` it
@@ -28,10 +31,10 @@
 //! recognised across restarts.
 //!
 //! # What there is not
-//! Transactions and consumer groups, replication, compaction (records of compacted topics need
-//! keys, and all stay), quotas, authentication (which is why only loopback is listened on unless
-//! remote clients are allowed), fetch sessions (every fetch is a full one), DeleteRecords and
-//! changing settings by a client.
+//! Transactions and consumer groups, compaction (records of compacted topics need keys, and all
+//! stay), authentication (which is why only loopback is listened on unless remote clients are
+//! allowed), fetch sessions (every fetch is a full one), DeleteRecords and changing settings by a
+//! client. The one quota is on what all clients of a broker produce together.
 #![forbid(unsafe_code)]
 
 mod api;

@@ -3,6 +3,7 @@
 //! - 4: isolation level. 5: log start offset. 7: sessions (KIP-227), which this broker never
 //!   opens: it answers session id 0, and every fetch is a full one. 9: leader epoch of the
 //!   client. 10: zstd. 12: flexible, diverging epoch. 13: topics by id. 16: endpoints of leaders.
+//! - Served by a partition's leader only: followers send consumers there (no KIP-392).
 //! - Waits for min_bytes up to max_wait; an error, or nothing wanted, is answered at once.
 //! - The first batch of the first partition that has one comes whatever its size.
 //! - read_committed ends at the last stable offset; no transaction is ever aborted here.

@@ -4,6 +4,8 @@
 //!   read_committed), -2: the start, -3 (since 7): the largest timestamp, -4 (since 8): the start
 //!   of what is local, which here is the start, -5 (since 9) and -6 (since 11): tiered storage,
 //!   which there is none of.
+//! - A leader whose high watermark has not reached the start of its term answers
+//!   OFFSET_NOT_AVAILABLE (since 5; LEADER_NOT_AVAILABLE before), as the end would go back.
 
 use std::collections::BTreeSet;
 
@@ -73,6 +75,15 @@ fn find(
     }
     let (partition, storage) = broker.led(topic, wanted.partition_index)?;
     check_leader_epoch(wanted.current_leader_epoch, partition.leader_epoch)?;
+    if !partition.knows_its_end() && !matches!(wanted.timestamp, EARLIEST | EARLIEST_LOCAL) {
+        // Clients of that age do not know the error; this one makes them ask again as well.
+        let known = version >= 5;
+        return Err(if known {
+            ErrorCode::OffsetNotAvailable
+        } else {
+            ErrorCode::LeaderNotAvailable
+        });
+    }
     let log = &partition.log;
     if log.offline().is_some() {
         return Err(ErrorCode::KafkaStorageError);

@@ -359,8 +359,11 @@ impl Broker {
             Some(Current {
                 meta,
                 strike,
-                state: Waiting::Controller { request, deadline, .. },
+                state: Waiting::Controller { seq, request, deadline },
             }) if deadline <= now.mono => {
+                if let Some(node) = self.node_mut() {
+                    node.give_up_forwarded(seq);
+                }
                 let response = request.refuse(meta.version, ErrorCode::RequestTimedOut);
                 self.answer(now, connection, meta, strike, response);
             }

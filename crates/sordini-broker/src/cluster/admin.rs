@@ -269,6 +269,7 @@ impl Controller {
         let image = self.change();
         if let Some(topic) = image.topics.remove(name) {
             image.names.remove(&topic.id);
+            self.forget_judged(topic.id);
             let (topic, id) = (Arc::clone(&topic.name), topic.id);
             self.trace(ClusterTrace::Deleted { topic, id });
         }

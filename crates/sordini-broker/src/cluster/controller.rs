@@ -1,7 +1,7 @@
 //! The controller: who is alive, who leads, who is in sync, which topics there are. KRaft in
 //! miniature: one, always up, its log durable; what it decides is an [`Image`] with a version.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use sordini_protocol::Uuid;
@@ -15,6 +15,9 @@ use crate::time::{Instant, Now};
 
 /// Producer ids given to a node at a time, as many as Kafka does.
 const PRODUCER_ID_BLOCK: i64 = 1000;
+
+/// Requests passed on by nodes that are remembered.
+const SERVED_KEPT: usize = 256;
 
 /// What the controller knows of a node beside what all may know.
 #[derive(Debug)]
@@ -35,6 +38,8 @@ pub(crate) struct Controller {
     /// number. Numbers of two nodes say nothing of each other.
     judged: BTreeMap<(Uuid, i32, i32), (u64, u64)>,
     next_producer_id: i64,
+    /// The newest requests that nodes passed on: node, its life, number.
+    served: VecDeque<(i32, u64, u64)>,
     pub(super) ids: IdSource,
     pub(super) topics_created: u64,
     published: u64,
@@ -51,6 +56,7 @@ impl Controller {
             nodes: BTreeMap::new(),
             judged: BTreeMap::new(),
             next_producer_id: 0,
+            served: VecDeque::new(),
             ids,
             topics_created: 0,
             published: 0,
@@ -73,7 +79,9 @@ impl Controller {
                 self.allocate_ids(node, broker_epoch, seq);
             }
             Message::Forward { broker_epoch, seq, version, request } => {
-                if let Some(response) = super::admin::serve(self, now, version, &request) {
+                if self.is_first((node, broker_epoch, seq))
+                    && let Some(response) = super::admin::serve(self, now, version, &request)
+                {
                     let response = Arc::new(response);
                     self.outbox.push((node, Message::Forwarded { broker_epoch, seq, response }));
                 }
@@ -248,6 +256,23 @@ impl Controller {
             && current.partition_epoch == wish.partition_epoch
             && wish.has(node)
             && wish.isr.iter().all(is_member)
+    }
+
+    /// A topic is gone, and with it its leaders' wishes.
+    pub(super) fn forget_judged(&mut self, topic: Uuid) {
+        self.judged.retain(|(id, _, _), _| *id != topic);
+    }
+
+    /// Whether a request that was passed on comes for the first time: a copy is not applied again.
+    fn is_first(&mut self, request: (i32, u64, u64)) -> bool {
+        if self.served.contains(&request) {
+            return false;
+        }
+        if self.served.len() == SERVED_KEPT {
+            self.served.pop_front();
+        }
+        self.served.push_back(request);
+        true
     }
 
     /// Names a partition in a trace.

@@ -75,6 +75,11 @@ impl Leading {
         Self { start, isr: image.isr.clone(), pending: None, followers }
     }
 
+    /// Where the term began.
+    pub(super) fn start(&self) -> i64 {
+        self.start
+    }
+
     /// The controller's word on who is in sync.
     pub(super) fn set_isr(&mut self, isr: Vec<i32>) {
         self.isr = isr;

@@ -159,6 +159,11 @@ impl Node {
         self.tell_controller(Message::Forward { broker_epoch, seq, version, request });
     }
 
+    /// A client's request is not waited for any more.
+    pub(crate) fn give_up_forwarded(&mut self, seq: u64) {
+        self.forwarded.remove(&seq);
+    }
+
     fn greet(&mut self, now: Now, host: &str, port: u16) {
         self.heartbeat_at = now.mono.after(self.config.heartbeat);
         let (version, leaving) = (self.view.version, self.leaving);

@@ -34,6 +34,14 @@ impl Partition {
         self.replica.as_ref().is_none_or(|replica| matches!(replica.role, Role::Leader(_)))
     }
 
+    /// Whether the committed end is known: a new leader's is not, until the ISR has caught up with
+    /// where its term began.
+    pub(crate) fn knows_its_end(&self) -> bool {
+        let role = self.replica.as_ref().map(|replica| &replica.role);
+        let Some(Role::Leader(leading)) = role else { return true };
+        self.log.high_watermark() >= leading.start()
+    }
+
     pub(super) fn leading(&mut self) -> Option<&mut Leading> {
         match &mut self.replica.as_mut()?.role {
             Role::Leader(leading) => Some(leading),

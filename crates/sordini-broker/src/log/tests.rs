@@ -565,3 +565,5 @@ fn leader_epochs_survive_and_are_rebuilt_from_the_batches() {
         assert_eq!(log.epochs().latest(), Some(5), "lost: {lost}");
     }
 }
+
+mod replica;

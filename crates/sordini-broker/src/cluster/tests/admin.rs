@@ -92,3 +92,29 @@ fn without_the_controller_a_topic_request_times_out() {
     let answer = create(&mut world, 1, topic("t", 1, 1));
     assert_eq!(error(answer.error_code), ErrorCode::RequestTimedOut);
 }
+
+#[test]
+fn a_request_that_reaches_the_controller_twice_is_answered_once() {
+    let mut world = World::new(config(3));
+    let request = CreateTopicsRequest {
+        topics: vec![topic("t", 1, 1)],
+        timeout_ms: 1000,
+        ..Default::default()
+    };
+    world.cut.insert((Peer::Node(1), Peer::Controller));
+    let connection = world.connect(1);
+    world.correlation_id += 1;
+    let mut frame = Vec::new();
+    frame::put_request(&mut frame, &request, 7, world.correlation_id, None).expect("encode");
+    let now = world.now;
+    world.cluster.handle_frame(now, 1, connection, Bytes::from(frame).slice(4..));
+    world.collect();
+    let (from, to, message) = world.wire.pop_front().expect("passed on");
+    for copy in [message.clone(), message] {
+        world.cluster.handle_peer(now, from, to, copy);
+    }
+    world.pump();
+    let answer = world.answer::<CreateTopicsRequest>(connection, 7).expect("an answer");
+    assert_eq!(answer.topics[0].error_code, 0);
+    assert!(world.answer::<CreateTopicsRequest>(connection, 7).is_none());
+}

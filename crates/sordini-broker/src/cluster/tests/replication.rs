@@ -1,3 +1,7 @@
+use sordini_protocol::messages::list_offsets::{
+    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
+};
+
 use super::*;
 
 const OK: ErrorCode = ErrorCode::None;
@@ -261,4 +265,42 @@ fn a_follower_begins_anew_where_the_leader_has_deleted_the_rest() {
     let state = world.cluster.state(3, "t", 0).expect("follower");
     assert_eq!((state.log_start, state.log_end), (start, 6));
     assert_eq!(world.cluster.isr("t", 0).len(), 3);
+}
+
+#[test]
+fn a_new_leader_tells_no_end_that_would_go_back() {
+    let mut world = World::replicated();
+    assert_eq!(code(&world.produce(1, &batch(&["a"]), -1)), OK);
+    // The follower that will lead has the record and has not heard that it is committed; the
+    // other one does not fetch from it.
+    assert_eq!(world.cluster.high_watermark(2, "t", 0), Some(0));
+    world.kill(1);
+    world.cut.insert((Peer::Node(3), Peer::Node(2)));
+    let moved = |world: &World| world.cluster.leader("t", 0).is_some_and(|leader| leader.0 == 2);
+    for _ in 0..50 {
+        world.advance(100);
+        if moved(&world) {
+            break;
+        }
+    }
+    let wanted = ListOffsetsRequest {
+        replica_id: -1,
+        topics: vec![ListOffsetsTopic {
+            name: "t".to_owned(),
+            partitions: vec![ListOffsetsPartition {
+                timestamp: -1,
+                current_leader_epoch: -1,
+                ..ListOffsetsPartition::default()
+            }],
+        }],
+        ..ListOffsetsRequest::default()
+    };
+    let end = |world: &mut World| {
+        let found = world.ask(2, &wanted, 7).topics[0].partitions[0].clone();
+        (ErrorCode::from_code(found.error_code), found.offset)
+    };
+    assert_eq!(end(&mut world).0, ErrorCode::OffsetNotAvailable);
+    world.cut.clear();
+    world.advance(1000);
+    assert_eq!(end(&mut world), (OK, 1));
 }
