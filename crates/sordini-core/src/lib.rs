@@ -9,6 +9,8 @@
 #![forbid(unsafe_code)]
 
 // The blank lines keep rustfmt from sorting what is in order.
+mod sync;
+
 pub mod time;
 
 pub mod error;
@@ -40,3 +42,6 @@ pub mod connection;
 pub mod cluster;
 
 pub mod producer;
+
+#[cfg(all(test, shuttle))]
+mod tests;

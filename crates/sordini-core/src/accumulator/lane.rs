@@ -4,8 +4,7 @@
 //! reserved before, signals are sent after.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use crate::batch::BatchId;
 use crate::batch::completion::{BatchCompletion, Delivery};
@@ -14,6 +13,8 @@ use crate::batch::sealed::Sealed;
 use crate::error::Refusal;
 use crate::memory::Segment;
 use crate::record::Record;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 use crate::time::{Instant, Now};
 use crate::wire::record::upper_bound;
 

@@ -9,8 +9,7 @@ pub mod ready;
 pub mod topic;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use crate::accumulator::counters::{Counters, add};
 use crate::accumulator::lane::{Aftermath, Appended, Lane, Locked, Need, Supply};
@@ -23,6 +22,8 @@ use crate::error::Refusal;
 use crate::memory::{Memory, Segment};
 use crate::partitioner::{Choice, Keyed, Partitioner};
 use crate::record::Record;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use crate::time::{Clock, Timestamp};
 use crate::wire::{batch_header, record};
 
@@ -40,7 +41,8 @@ pub struct Intent<'a> {
 pub enum NotAppended {
     /// It never will.
     Refused(Refusal),
-    /// The topic's partitions are not known, or others wait for them: [`Topic::wait`].
+    /// The topic's partitions are not known, or others wait for them: [`Topic::wait`]. A segment
+    /// that was brought along is given back.
     Unresolved,
     /// `buffer.memory` is exhausted, or others wait for it: [`Memory::wait`] for `least` bytes,
     /// and come again with that segment.
@@ -290,7 +292,7 @@ impl Accumulator {
         provision: &mut Provision,
     ) -> Result<Option<Delivery>, NotAppended> {
         if !topic.is_passable() {
-            return Err(topic.refusal().map_or(NotAppended::Unresolved, NotAppended::Refused));
+            return Err(Self::held_up(topic, provision));
         }
         self.append_in_turn(topic, intent, receipt, provision)
     }
@@ -344,8 +346,7 @@ impl Accumulator {
         provision: &mut Provision,
     ) -> (usize, Result<(), NotAppended>) {
         if !topic.is_passable() {
-            let refusal = topic.refusal();
-            return (0, Err(refusal.map_or(NotAppended::Unresolved, NotAppended::Refused)));
+            return (0, Err(Self::held_up(topic, provision)));
         }
         let mut receipts = deliveries;
         let mut done = 0;
@@ -370,6 +371,14 @@ impl Accumulator {
         }
         provision.ahead = ahead;
         (done, Ok(()))
+    }
+
+    /// Why nobody gets to a lane now without a turn. Whoever has the turn may wait for memory, and
+    /// would wait for ever for what is held behind its back: a spare segment goes back.
+    #[cold]
+    fn held_up(topic: &Topic, provision: &mut Provision) -> NotAppended {
+        provision.segment = None;
+        topic.refusal().map_or(NotAppended::Unresolved, NotAppended::Refused)
     }
 
     /// Goes on with a record that was planned a while ago.

@@ -1,10 +1,11 @@
 //! What the data plane tells the control plane: which lanes and topics want its attention.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use crate::accumulator::lane::Lane;
 use crate::accumulator::topic::Topic;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// Wakes whoever drives the control plane, so that it hands in `Input::LanesDue`.
 pub trait Wake: Send + Sync {

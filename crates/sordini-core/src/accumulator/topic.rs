@@ -3,14 +3,15 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::accumulator::Accumulator;
 use crate::accumulator::lane::Lane;
 use crate::accumulator::ready::Event;
 use crate::error::{Obstacle, Refusal};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// Keyless records stick to one partition per stripe; threads on different stripes do not meet.
 pub const STRIPES: usize = 16;

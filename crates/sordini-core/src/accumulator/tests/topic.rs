@@ -106,6 +106,24 @@ fn waiters_pass_in_the_order_they_came_and_nobody_past_them() {
 }
 
 #[test]
+fn who_waits_for_a_turn_holds_no_memory() {
+    // It may be all there is, and who has the turn may wait for it.
+    let world = World::new(|config| config.buffer_memory = 1024);
+    let topic = world.topic(1);
+    let (_, waker) = counting();
+    let mut first = topic.wait(&world.accumulator);
+    let Some(Ok(turn)) = poll(&mut first, &waker) else { panic!("nobody is before it") };
+    let segment = world.accumulator.memory().try_take(1, 1);
+    let mut provision = Provision { segment, ..Provision::default() };
+    assert_eq!(world.reserved(), 1024);
+    let intent = value(b"behind");
+    let behind = world.accumulator.try_append(&topic, &intent, true, &mut provision);
+    assert_eq!(behind.err(), Some(NotAppended::Unresolved));
+    assert_eq!(world.reserved(), 0);
+    drop(turn);
+}
+
+#[test]
 fn who_gives_up_at_any_point_holds_up_nobody() {
     // Bits: who leaves before the partitions are known, and who after, holding the turn or not.
     for before in 0..16u32 {

@@ -1,0 +1,3 @@
+//! Promises that no single module keeps alone.
+
+mod schedules;
