@@ -191,10 +191,8 @@ fn store(
     check_request(request, topic, Header::new(&records))
         .map_err(|rejection| reject(rejection.early()))?;
     let config = partition.log.config();
-    if let (-1, Err(TooFewInSync { have, min })) = (request.acks, in_sync) {
-        let are = if have == 1 { "replica is" } else { "replicas are" };
-        let message = format!("{have} {are} in sync, min.insync.replicas asks for {min}");
-        return Err((Rejection::new(ErrorCode::NotEnoughReplicas, message), log_start));
+    if let (-1, Err(few)) = (request.acks, in_sync) {
+        return Err((too_few(few), log_start));
     }
     let wall_ms = now.wall_ms;
     let rules = Rules { config, version, wall_ms, max_decompressed_bytes };
@@ -234,6 +232,12 @@ fn store(
         id.into_iter().for_each(|id| broker.note_readable(id, data.index, bytes));
     }
     Ok(Stored { base_offset, log_append_time, log_start, unsynced, ends })
+}
+
+fn too_few(TooFewInSync { have, min }: TooFewInSync) -> Rejection {
+    let are = if have == 1 { "replica is" } else { "replicas are" };
+    let message = format!("{have} {are} in sync, min.insync.replicas asks for {min}");
+    Rejection::new(ErrorCode::NotEnoughReplicas, message)
 }
 
 /// A leader's part after it appended: with `fsync`, the disk has the batch before anybody hears
