@@ -231,8 +231,14 @@ fn a_peer_that_does_not_speak_kafka_is_named() {
     let desk = Desk::new();
     desk.write("in", "1\n");
     let strangers: [(&'static [u8], &str); 3] = [
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "HTTP"),
-        (b"\x15\x03\x03\x00\x02\x02\x28", "TLS"),
+        (
+            b"HTTP/1.1 400 Bad Request\r\n\r\n",
+            "failed: it speaks HTTP, not Kafka's protocol; is the port right?",
+        ),
+        (
+            b"\x15\x03\x03\x00\x02\x02\x28",
+            "failed: it speaks TLS, and takes no plaintext; use its PLAINTEXT port",
+        ),
         (b"\x7f\xff\xff\xff", "2147483647"),
     ];
     for (answer, word) in strangers {
@@ -262,12 +268,12 @@ fn a_topic_that_may_not_be_created_and_a_partition_that_is_not_there_lose_nothin
     desk.write("in", &input);
     let args = ["produce", "t", "in", "-b", b, "--failed", "left"];
     desk.run(&with(&args, &HASTE))
-        .expect_error(1, &["\"t\"", "does not exist", "sordini topic create t"]);
+        .expect_error(1, &["\"t\"", "max.block.ms=1500", "sordini topic create t"]);
     assert_eq!(desk.read("left"), input.as_bytes());
     desk.run(&["tail", "t", "-b", b]).expect_error(1, &["\"t\" does not exist"]);
     desk.run(&["topic", "create", "t", "-b", b, "--partitions", "2"]).expect(0);
     desk.run(&with(&args, &["-p", "2"]))
-        .expect_error(1, &["partition 2 does not exist", "-p takes 0 to 1"]);
+        .expect_error(1, &["partition 2 does not exist: the topic \"t\" has 2", "-p takes 0 to 1"]);
     assert_eq!(desk.read("left"), input.as_bytes());
     desk.run(&["tail", "t", "-b", b, "--partition", "2"]).expect_error(1, &["no partition 2"]);
     desk.run(&args).expect(0);
