@@ -33,6 +33,8 @@ struct World {
     wire: VecDeque<(Peer, Peer, PeerMessage)>,
     /// Directions in which nothing arrives.
     cut: BTreeSet<(Peer, Peer)>,
+    /// Copies of the fetches that were delivered.
+    fetches: Vec<(Peer, Peer, PeerMessage)>,
     answers: BTreeMap<ConnectionId, VecDeque<Bytes>>,
     traces: Vec<ClusterTrace>,
     correlation_id: i32,
@@ -64,6 +66,7 @@ impl World {
             disks: (1..=nodes).map(|node| (node, MemoryStorage::new())).collect(),
             wire: VecDeque::new(),
             cut: BTreeSet::new(),
+            fetches: Vec::new(),
             answers: BTreeMap::new(),
             traces: Vec::new(),
             correlation_id: 0,
@@ -112,6 +115,9 @@ impl World {
             self.collect();
             let Some((from, to, message)) = self.wire.pop_front() else { return };
             if !self.cut.contains(&(from, to)) {
+                if message.kind() == "fetch" {
+                    self.fetches.push((from, to, message.clone()));
+                }
                 self.cluster.handle_peer(self.now, from, to, message);
             }
         }

@@ -304,3 +304,31 @@ fn a_new_leader_tells_no_end_that_would_go_back() {
     world.advance(1000);
     assert_eq!(end(&mut world), (OK, 1));
 }
+
+#[test]
+fn an_old_copy_of_a_fetch_changes_nothing() {
+    let mut world = World::replicated();
+    assert_eq!(code(&world.produce(1, &batch(&["a"]), -1)), OK);
+    let old =
+        world.fetches.iter().find(|(from, to, _)| (*from, *to) == (Peer::Node(2), Peer::Node(1)));
+    let (from, to, message) = old.expect("a fetch").clone();
+    let now = world.now;
+    world.cluster.handle_peer(now, from, to, message);
+    let connection = world.connect(1);
+    let request = world.produce_request("t", &batch(&["b"]), -1);
+    world.send(1, connection, &request, 13);
+    let response = world.answer::<ProduceRequest>(connection, 13).expect("at once");
+    assert_eq!(code(&first(&response)), OK);
+}
+
+#[test]
+fn a_node_that_restarts_takes_nothing_for_committed_that_it_did_not_note() {
+    let mut world = World::replicated();
+    world.cut.insert((Peer::Node(2), Peer::Node(1)));
+    assert_eq!(code(&world.produce(1, &batch(&["a"]), 1)), OK);
+    world.advance(300);
+    assert_eq!(world.cluster.state(3, "t", 0).map(|s| (s.log_end, s.high_watermark)), Some((1, 0)));
+    world.kill(3);
+    world.start(3);
+    assert_eq!(world.cluster.state(3, "t", 0).map(|s| (s.log_end, s.high_watermark)), Some((1, 0)));
+}
