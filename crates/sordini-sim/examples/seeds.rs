@@ -83,6 +83,8 @@ fn tell(reports: &[(Report, Duration)], coverage: &Coverage, quiet: bool) {
         total,
         cost.last(),
     );
+    let hash = reports.iter().fold(0, |hash: u64, (it, _)| hash.rotate_left(1) ^ it.hash);
+    println!("hash of all {hash:016x}; never met: {:?}", coverage.missing());
     let showed = |of: fn(&Report) -> u64| reports.iter().filter(|(it, _)| of(it) > 0).count();
     println!(
         "seeds that show: loss {}, duplicate {}, reorder {}; loss told {}",

@@ -24,7 +24,82 @@ pub struct Coverage {
     pub late_deliveries: u64,
 }
 
+/// What every long enough run of the default profile and of `disks` must meet.
+const EXPECTED: &[&str] = &[
+    "cluster: a clean election",
+    "cluster: a disk lost records",
+    "cluster: a follower appended",
+    "cluster: a node gave up its disk",
+    "cluster: a node was fenced",
+    "cluster: a partition without leader",
+    "cluster: a replica was truncated",
+    "cluster: an unclean election",
+    "cluster: the ISR changed",
+    "core: connected",
+    "core: data loss told",
+    "core: disconnected",
+    "core: epoch bumped",
+    "core: failed",
+    "core: failed, not written",
+    "core: failed, unknown",
+    "core: fatal",
+    "core: more than three epochs",
+    "core: producer id",
+    "core: retry",
+    "core: split",
+    "core: topic gone",
+    "core: written",
+    "net: a connection to a machine that is off",
+    "wire: children of a split",
+    "wire: sent again",
+];
+
+/// Answers to Produce that the faults draw.
+const EXPECTED_CODES: &[ErrorCode] = &[
+    ErrorCode::None,
+    ErrorCode::CorruptMessage,
+    ErrorCode::UnknownTopicOrPartition,
+    ErrorCode::LeaderNotAvailable,
+    ErrorCode::NotLeaderOrFollower,
+    ErrorCode::RequestTimedOut,
+    ErrorCode::MessageTooLarge,
+    ErrorCode::NetworkException,
+    ErrorCode::RecordListTooLarge,
+    ErrorCode::NotEnoughReplicas,
+    ErrorCode::NotEnoughReplicasAfterAppend,
+    ErrorCode::TopicAuthorizationFailed,
+    ErrorCode::ClusterAuthorizationFailed,
+    ErrorCode::InvalidTimestamp,
+    ErrorCode::PolicyViolation,
+    ErrorCode::OutOfOrderSequenceNumber,
+    ErrorCode::InvalidProducerEpoch,
+    ErrorCode::KafkaStorageError,
+    ErrorCode::UnknownProducerId,
+    ErrorCode::FencedLeaderEpoch,
+    ErrorCode::UnknownServerError,
+    ErrorCode::InvalidRecord,
+    ErrorCode::UnknownTopicId,
+    ErrorCode::Unrecognized(9999),
+];
+
 impl Coverage {
+    /// What was never met of all that must be, by name. A behaviour that stays away in a long
+    /// run of the default profile and of `disks` means that a fault or the drawing is dead.
+    #[must_use]
+    pub fn missing(&self) -> Vec<String> {
+        let mut missing = Vec::new();
+        let kinds = FaultKind::ALL.iter().filter(|kind| !self.faults.contains_key(kind));
+        missing.extend(kinds.map(|kind| format!("fault {}", kind.name())));
+        let met = |what: &&&str| self.met.get(**what).copied().unwrap_or(0) > 0;
+        missing.extend(EXPECTED.iter().filter(|what| !met(what)).map(|what| (*what).to_owned()));
+        let codes = EXPECTED_CODES.iter().filter(|code| !self.codes.contains_key(code.name()));
+        missing.extend(codes.map(|code| format!("answer {}", code.name())));
+        if self.late_deliveries == 0 {
+            missing.push("an old connection that delivers after the new one".to_owned());
+        }
+        missing
+    }
+
     pub(crate) fn code(&mut self, code: ErrorCode) {
         *self.codes.entry(code.name()).or_default() += 1;
     }

@@ -103,6 +103,8 @@ pub struct Submitted {
     pub done: Option<(Instant, u64, Done)>,
     /// Times that the record left the producer, at least in part.
     pub sent: u32,
+    /// The node that it was sent to last.
+    pub sent_to: Option<i32>,
 }
 
 impl Submitted {
@@ -205,6 +207,7 @@ impl History {
             rejected: None,
             done: None,
             sent: 0,
+            sent_to: None,
         });
         id
     }

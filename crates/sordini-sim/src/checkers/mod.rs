@@ -264,7 +264,8 @@ pub struct Evidence {
     pub records: Vec<Submitted>,
     /// The logs that are left.
     pub logs: BTreeMap<Tp, Vec<Logged>>,
-    /// Every append of a leader, truncated suffixes included, in order.
+    /// Every append of a leader to a topic that was not deleted since, truncated suffixes
+    /// included, in order.
     pub appends: Vec<Append>,
     /// What happened, in order.
     pub happenings: Vec<(Instant, Happening)>,

@@ -1,6 +1,7 @@
 //! P5: where order is promised, the outcomes of one partition come in the order of its records;
 //! but a record that was sent again, or failed, may be told later than one behind it, and one that
-//! failed earlier than one before it (docs/guarantees.md).
+//! failed earlier than one before it (docs/guarantees.md). Answers of two nodes come by two
+//! connections, in any order.
 
 use std::collections::BTreeMap;
 
@@ -14,18 +15,18 @@ pub(super) fn check(evidence: &Evidence, _: &Places, findings: &mut Findings) {
     if !evidence.promise.is_ordered() {
         return;
     }
-    let mut lines: BTreeMap<(u16, Tp), Vec<Told<'_>>> = BTreeMap::new();
+    let mut lines: BTreeMap<(u16, Tp, Option<i32>), Vec<Told<'_>>> = BTreeMap::new();
     for record in &evidence.records {
         if let (Some(accepted), Some((_, number, _)), Some(tp)) =
             (&record.accepted, &record.done, record.tp())
             && record.is_ok()
             && record.sent <= 1
         {
-            let line = lines.entry((record.producer, tp)).or_default();
+            let line = lines.entry((record.producer, tp, record.sent_to)).or_default();
             line.push((accepted.order, *number, record));
         }
     }
-    for ((producer, tp), mut line) in lines {
+    for ((producer, tp, _), mut line) in lines {
         line.sort_unstable_by_key(|(order, ..)| *order);
         if let Some(pair) = line.windows(2).find(|pair| pair[0].1 > pair[1].1) {
             let (earlier, later) = (pair[0].2.id, pair[1].2.id);

@@ -210,6 +210,10 @@ fn p5_flags_outcomes_out_of_order_where_nothing_was_sent_again() {
     assert_eq!(broken(&evidence), ["P5"]);
     evidence.records[0].sent = 2;
     clean(&evidence);
+    // The leader moved between them: their answers came by two connections.
+    evidence.records[0].sent = 1;
+    evidence.records[0].sent_to = Some(2);
+    clean(&evidence);
 
     let mut plain = good_for(promise(Acks::All, false));
     swap(&mut plain);

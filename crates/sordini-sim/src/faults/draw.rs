@@ -242,9 +242,12 @@ fn error(rng: &mut Rng, api: ApiKey, targets: &Targets) -> ErrorCode {
             rng.pick(&[E::CoordinatorLoadInProgress, E::CoordinatorNotAvailable, E::NotCoordinator])
         }
         ApiKey::ApiVersions => E::UnsupportedVersion,
-        _ if rng.chance(40) => {
-            rng.pick(&[E::TopicAuthorizationFailed, E::PolicyViolation, E::Unrecognized(9999)])
-        }
+        _ if rng.chance(40) => rng.pick(&[
+            E::TopicAuthorizationFailed,
+            E::PolicyViolation,
+            E::Unrecognized(9999),
+            E::ClusterAuthorizationFailed,
+        ]),
         _ if rng.chance(150) && targets.idempotent => {
             rng.pick(&[E::OutOfOrderSequenceNumber, E::UnknownProducerId, E::InvalidProducerEpoch])
         }

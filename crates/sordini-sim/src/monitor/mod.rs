@@ -181,6 +181,7 @@ impl Monitor {
             for id in &batch.ids {
                 if let Some(record) = history.get_mut(*id) {
                     record.sent += 1;
+                    record.sent_to = Some(node);
                 }
             }
         }
