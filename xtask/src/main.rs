@@ -8,6 +8,7 @@ mod golden;
 mod golden_protocol;
 mod kafka;
 mod shell;
+mod sim;
 mod soak;
 mod test;
 mod tidy;
@@ -45,6 +46,11 @@ const COMMANDS: &[Command] = &[
         name: "codegen",
         about: "Kafka's messages from the committed tables [--check] [--extract CLASSPATH]",
         run: codegen::run,
+    },
+    Command {
+        name: "mutants",
+        about: "plants faults and counts the worlds until each is found [BUDGET] [NAME ..]",
+        run: sim::mutants,
     },
     Command {
         name: "golden",

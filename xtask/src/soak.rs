@@ -37,6 +37,12 @@ const RUNS: &[Run] = &[
         once: |seed| interop("the_embedded_broker_killed", seed),
     },
     Run {
+        name: "real-chaos",
+        about: "three nodes of real Kafka in trouble for ten minutes, judged by the checkers",
+        times: 3,
+        once: |seed| interop("a_real_cluster_in_trouble", seed),
+    },
+    Run {
         name: "million",
         about: "one million lines to real Kafka, judged by the Java consumer",
         times: 5,
@@ -86,7 +92,7 @@ fn interop(test: &str, seed: u32) -> Result {
     shell::run(&mut build)?;
     let mut cargo = shell::cargo();
     cargo.args(["test", "--package", "sordini-interop", test, "--"]);
-    cargo.args(["--test-threads=1", "--nocapture"]);
+    cargo.args(["--test-threads=1", "--nocapture", "--include-ignored"]);
     cargo.env("SORDINI_SOAK_SEED", seed.to_string()).env("SORDINI_LINES", "1000000");
     cargo.env("SORDINI_REQUIRE_KAFKA", "1");
     cargo.env("SORDINI_BIN", shell::target().join("release/sordini"));

@@ -1,4 +1,4 @@
-//! The command line of Sordini: `sordini produce`, `serve`, `tail`, `topic` and `perf`.
+//! The command line of Sordini: `sordini produce`, `serve`, `tail`, `topic`, `perf` and `sim`.
 #![forbid(unsafe_code)]
 
 mod base64;
@@ -14,6 +14,7 @@ mod produce;
 mod separator;
 mod serve;
 mod signals;
+mod sim;
 mod summary;
 mod tail;
 mod terminal;
@@ -51,6 +52,7 @@ enum Command {
     Topic(topic::Args),
     Serve(serve::Args),
     Perf(perf::Args),
+    Sim(sim::Args),
 }
 
 fn main() -> ExitCode {
@@ -85,6 +87,7 @@ fn run(cli: Cli) -> Outcome {
             Command::Topic(args) => topic::run(args).await,
             Command::Serve(args) => serve::run(args).await,
             Command::Perf(args) => perf::run(args).await,
+            Command::Sim(args) => sim::run(args).await,
         }
     });
     // A thread may still wait for a terminal's next line; nothing of it is wanted any more.

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::{Outcome, Step};
-use crate::{Result, shell, wasm};
+use crate::{Result, shell, sim, wasm};
 
 pub(super) const STEPS: &[Step] = &[
     Step { name: "fmt", about: "rustfmt changes nothing", run: fmt },
@@ -17,6 +17,8 @@ pub(super) const STEPS: &[Step] = &[
     Step { name: "shuttle", about: "threads under a scheduler, by the seed", run: shuttle },
     Step { name: "fuzz", about: "the fuzz targets compile", run: fuzz },
     Step { name: "wasm", about: "the core as WebAssembly, one run under Node", run: wasm::step },
+    Step { name: "sim", about: "simulated worlds that follow from the commit", run: sim::step },
+    Step { name: "mutants", about: "every planted fault is found", run: sim::mutants_step },
     Step { name: "golden", about: "the golden data are the Java client's", run: golden },
     Step { name: "interop", about: "real Kafka and foreign clients as judges", run: interop },
 ];
