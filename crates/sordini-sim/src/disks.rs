@@ -51,7 +51,16 @@ impl Disk {
         if data.is_empty() {
             return false;
         }
-        let at = self.rng.below(data.len() as u64) as usize;
+        let mut batches = vec![0];
+        while let Some(size) = batch_size(&data, batches[batches.len() - 1]) {
+            batches.push(batches[batches.len() - 1] + size);
+        }
+        // What lies before the checksum it does not cover: no broker could tell.
+        let from = self.rng.pick(&batches) + COVERED_FROM;
+        if from >= data.len() {
+            return false;
+        }
+        let at = from + self.rng.below((data.len() - from) as u64) as usize;
         data[at] ^= 1 << self.rng.below(8);
         self.memory.overwrite(path, data);
         true
@@ -66,4 +75,14 @@ impl Disk {
         };
         self.faults.fail(op, "", 0, u64::from(times), torn_at, io::ErrorKind::Other);
     }
+}
+
+/// In a batch: behind base offset, length, leader epoch and magic.
+const COVERED_FROM: usize = 17;
+
+/// Bytes of the batch at `at`, if another follows.
+fn batch_size(data: &[u8], at: usize) -> Option<usize> {
+    let length = data.get(at + 8..)?.first_chunk::<4>()?;
+    let size = usize::try_from(i32::from_be_bytes(*length)).ok()?.checked_add(12)?;
+    (at + size < data.len()).then_some(size)
 }

@@ -110,6 +110,13 @@ impl Profile {
     /// it. One that shows nothing means that a fault or a checker is dead.
     #[must_use]
     pub fn controls() -> Vec<Self> {
+        let mut all = Self::weak_settings();
+        all.extend(Self::harsh_faults());
+        all
+    }
+
+    /// Controls that break what weak settings do not promise.
+    fn weak_settings() -> Vec<Self> {
         let quiet = said(&[("linger.ms", "0"), ("delivery.timeout.ms", "30000")]);
         let base = Self { settings: quiet, survivable: false, ..Self::default() };
         let with = |settings: &[(&str, &str)]| {
@@ -118,7 +125,6 @@ impl Profile {
             all
         };
         let plain = ("enable.idempotence", "false");
-        let safe = [("acks", "all"), ("enable.idempotence", "true")];
         vec![
             Self {
                 name: "C-a",
@@ -166,6 +172,20 @@ impl Profile {
                 shows: Some(Anomaly::Reorder),
                 ..base.clone()
             },
+        ]
+    }
+
+    /// Controls that break what safe settings promise, by faults that they do not survive.
+    fn harsh_faults() -> Vec<Self> {
+        let quiet = said(&[("linger.ms", "0"), ("delivery.timeout.ms", "30000")]);
+        let base = Self { settings: quiet, survivable: false, ..Self::default() };
+        let with = |settings: &[(&str, &str)]| {
+            let mut all = said(settings);
+            all.extend(base.settings.clone());
+            all
+        };
+        let safe = [("acks", "all"), ("enable.idempotence", "true")];
+        vec![
             Self {
                 name: "C-e",
                 about: "unclean elections lose what acks=all acknowledged, and that is told",

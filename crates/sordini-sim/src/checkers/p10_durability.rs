@@ -77,7 +77,9 @@ pub(super) fn excuse<'a>(
     let later = evidence.happenings.iter().filter(|(at, _)| *at >= append.at);
     later.map(|(_, happening)| happening).find(|happening| match happening {
         Happening::Truncated { node, tp: at, to, .. } => {
-            *node == append.node && *at == tp && *to <= offset
+            // Where disks lose what they kept, whoever was cut may have led afterwards.
+            let concerned = *node == append.node || !evidence.promise.survivable;
+            concerned && *at == tp && *to <= offset
         }
         Happening::Elected { tp: at, leader, clean, .. } => {
             // A clean election loses what only its leader had: never what acks=all acknowledged.

@@ -75,6 +75,13 @@ impl World<'_> {
                 self.felt.insert(number);
                 self.twist(number, node, api, (nth, times), twist);
             }
+            fault => self.strike_elsewhere(number, fault, until),
+        }
+    }
+
+    /// Faults of producers, of topics and of the network.
+    fn strike_elsewhere(&mut self, number: usize, fault: Fault, until: Instant) {
+        match fault {
             Fault::Freeze(client) => {
                 self.felt.insert(number);
                 let now = self.now;
