@@ -16,6 +16,9 @@ const REMEMBERED: usize = 5;
 /// More retries in a row without a pause than elections explain.
 const MOST_AT_ONCE: u32 = 4;
 
+/// A partition of a topic id; the id is zero where requests name topics.
+type Home = (Tp, Uuid);
+
 /// A partition of a topic id, under one producer id and epoch.
 type Stream = (Tp, Uuid, i64, i16);
 
@@ -59,10 +62,10 @@ type Order = Vec<(u64, Vec<u64>, i64, i16)>;
 #[derive(Debug, Default)]
 pub(super) struct Streams {
     lines: BTreeMap<Stream, Line>,
-    order: BTreeMap<(Tp, Uuid), Order>,
-    in_flight: BTreeMap<(u64, i32), Vec<Tp>>,
-    count: BTreeMap<Tp, usize>,
-    acknowledged: BTreeSet<(Tp, i64)>,
+    order: BTreeMap<Home, Order>,
+    in_flight: BTreeMap<(u64, i32), Vec<Home>>,
+    count: BTreeMap<Home, usize>,
+    acknowledged: BTreeSet<(Home, i64)>,
     too_large: BTreeSet<(Stream, i32)>,
     /// By partition and the first record's place.
     attempts: BTreeMap<(Tp, u64), Attempt>,
@@ -161,13 +164,14 @@ impl Streams {
 
     fn check_window(&mut self, batch: &Sent, history: &History, shown: &mut Shown) {
         let tp = batch.tp;
-        let others = self.count.get(&tp).copied().unwrap_or(0);
-        if others > 0 && !self.acknowledged.contains(&(tp, batch.producer_id)) {
+        let home = (tp, batch.topic_id);
+        let others = self.count.get(&home).copied().unwrap_or(0);
+        if others > 0 && !self.acknowledged.contains(&(home, batch.producer_id)) {
             let text = format!("{tp:?}: no acknowledgement yet, and {others} others in flight");
             shown.wrong.push(("S4", text));
         }
         let settled = |id: &u64| history.get(*id).is_none_or(|it| it.done.is_some());
-        let order = self.order.entry((tp, batch.topic_id)).or_default();
+        let order = self.order.entry(home).or_default();
         // Children take their parent's place.
         order.retain(|(_, ids, ..)| !ids.iter().any(|id| batch.ids.contains(id)));
         // What is settled before all that is not stays so.
@@ -187,14 +191,15 @@ impl Streams {
 
     pub(super) fn in_flight(&mut self, key: (u64, i32), batches: &[Sent]) {
         for batch in batches {
-            *self.count.entry(batch.tp).or_default() += 1;
+            *self.count.entry((batch.tp, batch.topic_id)).or_default() += 1;
         }
-        self.in_flight.insert(key, batches.iter().map(|batch| batch.tp).collect());
+        self.in_flight
+            .insert(key, batches.iter().map(|batch| (batch.tp, batch.topic_id)).collect());
     }
 
-    fn landed(&mut self, tps: Vec<Tp>) {
-        for tp in tps {
-            if let Some(count) = self.count.get_mut(&tp) {
+    fn landed(&mut self, homes: Vec<Home>) {
+        for home in homes {
+            if let Some(count) = self.count.get_mut(&home) {
                 *count = count.saturating_sub(1);
             }
         }
@@ -213,7 +218,7 @@ impl Streams {
             let stream = (batch.tp, batch.topic_id, batch.producer_id, batch.epoch);
             match code {
                 ErrorCode::None | ErrorCode::DuplicateSequenceNumber => {
-                    self.acknowledged.insert((batch.tp, batch.producer_id));
+                    self.acknowledged.insert(((batch.tp, batch.topic_id), batch.producer_id));
                     self.attempts.remove(&(batch.tp, batch.first));
                 }
                 ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge => {
