@@ -23,6 +23,16 @@ pub fn read_topic(bootstrap: &str, topic: &str) -> Verdict {
     Verdict(serde_json::from_str(read.text()).unwrap_or_else(|e| panic!("{e}: {read}")))
 }
 
+/// Every record of the topic, as the Java client reads it: one JSON object a line.
+///
+/// # Panics
+/// If it cannot be read.
+#[must_use]
+pub fn read_records(bootstrap: &str, topic: &str) -> String {
+    let read = verify(&["--bootstrap-server", bootstrap, "--topic", topic, "--records"]).ok();
+    read.text().to_owned()
+}
+
 impl Verdict {
     /// A number of the summary, such as `records` or `duplicate_values`.
     ///

@@ -94,6 +94,11 @@ impl Kafka {
         self.node("pause", node);
     }
 
+    /// SIGCONT: it goes on where it was.
+    pub fn resume(&self, node: u32) {
+        self.node("resume", node);
+    }
+
     /// SIGTERM, and its clean end awaited.
     pub fn stop(&self, node: u32) {
         self.node("stop", node);
