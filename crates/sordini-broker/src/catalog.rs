@@ -112,20 +112,27 @@ impl Catalog {
                 let _ = writeln!(text, "config {setting}={value}");
             }
         }
-        let crc = crc::of(text.as_bytes());
-        let _ = writeln!(text, "crc {crc:08x}");
-        text
+        seal(text)
     }
 }
 
-fn parse(text: &str) -> Option<Catalog> {
+/// The text with a last line by which damage shows.
+pub(crate) fn seal(mut text: String) -> String {
+    let crc = crc::of(text.as_bytes());
+    let _ = writeln!(text, "crc {crc:08x}");
+    text
+}
+
+/// The lines of a text that was sealed; `None` if it is damaged.
+pub(crate) fn unseal(text: &str) -> Option<std::str::Lines<'_>> {
     let body_len = text.strip_suffix('\n')?.rfind('\n')? + 1;
     let (body, last) = text.split_at_checked(body_len)?;
     let crc = u32::from_str_radix(last.trim_end().strip_prefix("crc ")?, 16).ok()?;
-    if crc != crc::of(body.as_bytes()) {
-        return None;
-    }
-    let mut lines = body.lines();
+    (crc == crc::of(body.as_bytes())).then(|| body.lines())
+}
+
+fn parse(text: &str) -> Option<Catalog> {
+    let mut lines = unseal(text)?;
     if lines.next()? != HEADING {
         return None;
     }

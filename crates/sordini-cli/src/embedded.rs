@@ -6,7 +6,7 @@ use std::path::Path;
 
 use sordini_broker::server::StartError;
 use sordini_broker::storage::OpenFolderError;
-use sordini_broker::{OpenError, Server, ServerBuilder};
+use sordini_broker::{OpenError, Recovery, Server, ServerBuilder};
 
 use crate::exit::Failure;
 use crate::terminal;
@@ -94,14 +94,19 @@ pub(crate) async fn start(builder: ServerBuilder) -> Result<Server, StartError> 
     // What arrived is of interest to tests; a command that runs for days must not collect it.
     let server = builder.produce_log_limit(0).start().await?;
     for (partition, recovery) in server.recovered() {
-        if recovery.truncated_bytes > 0 {
-            terminal::warn(format!(
-                "{partition}: {} bytes of a write that was cut short were removed",
-                recovery.truncated_bytes
-            ));
-        }
+        warn_of_repair(partition, recovery);
     }
     Ok(server)
+}
+
+/// Says what had to be mended of a partition.
+pub(crate) fn warn_of_repair(partition: &str, recovery: &Recovery) {
+    if recovery.truncated_bytes > 0 {
+        terminal::warn(format!(
+            "{partition}: {} bytes of a write that was cut short were removed",
+            recovery.truncated_bytes
+        ));
+    }
 }
 
 /// Stops a server.

@@ -33,11 +33,13 @@ struct Registration {
 pub(crate) struct Controller {
     pub(super) config: ClusterConfig,
     pub(super) image: Arc<Image>,
+    /// Who led each partition when all nodes stopped together, until all are back.
+    pub(super) former: BTreeMap<(Uuid, usize), i32>,
     nodes: BTreeMap<i32, Registration>,
     /// The newest wish of a leader that was judged, by partition and leader: its life, and its
     /// number. Numbers of two nodes say nothing of each other.
     judged: BTreeMap<(Uuid, i32, i32), (u64, u64)>,
-    next_producer_id: i64,
+    pub(super) next_producer_id: i64,
     /// The newest requests that nodes passed on: node, its life, number.
     served: VecDeque<(i32, u64, u64)>,
     pub(super) ids: IdSource,
@@ -53,6 +55,7 @@ impl Controller {
         Self {
             config,
             image: Arc::default(),
+            former: BTreeMap::new(),
             nodes: BTreeMap::new(),
             judged: BTreeMap::new(),
             next_producer_id: 0,

@@ -22,11 +22,20 @@ impl Controller {
         for (name, topic) in &self.image.topics {
             for (index, partition) in topic.partitions.iter().enumerate() {
                 if partition.replicas.contains(&node) {
-                    concerned.push((name.clone(), index, partition.clone()));
+                    let former = self.former.get(&(topic.id, index)).copied();
+                    concerned.push((name.clone(), index, partition.clone(), former));
                 }
             }
         }
-        for (name, index, partition) in concerned {
+        for (name, index, partition, former) in concerned {
+            let former = former.filter(|former| partition.isr.contains(former));
+            if let Some(former) = former.filter(|_| partition.leader == NO_NODE) {
+                // It alone has what it did not wait for its followers to have.
+                if self.is_usable(former) {
+                    self.set_partition(&name, index, former, partition.isr, true);
+                }
+                continue;
+            }
             let mut isr = partition.isr.clone();
             if !self.is_usable(node) && isr.len() > 1 {
                 isr.retain(|member| *member != node);

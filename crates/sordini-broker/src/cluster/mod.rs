@@ -28,6 +28,8 @@ mod leader;
 mod node;
 mod peer;
 mod replica;
+#[cfg(feature = "server")]
+mod saved;
 mod trace;
 mod world;
 
@@ -43,6 +45,8 @@ pub(crate) use leader::TooFewInSync;
 pub(crate) use node::{Found, Node};
 pub use peer::{Peer, PeerMessage};
 pub(crate) use replica::Replica;
+#[cfg(feature = "server")]
+pub(crate) use saved::Revision;
 pub use trace::{ClusterTrace, PartitionId};
 pub use world::Cluster;
 

@@ -38,13 +38,13 @@ pub(super) struct Seat {
 /// is called until it is empty. A node's disk belongs to the caller, who hands it in at each
 /// start.
 pub struct Cluster {
-    config: ClusterConfig,
-    cluster_id: Uuid,
+    pub(super) config: ClusterConfig,
+    pub(super) cluster_id: Uuid,
     pub(super) controller: Controller,
     pub(super) seats: BTreeMap<i32, Seat>,
     outputs: VecDeque<ClusterOutput>,
     /// Lives of nodes so far.
-    incarnations: u64,
+    pub(super) incarnations: u64,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -310,7 +310,7 @@ impl Cluster {
         elected
     }
 
-    fn publish(&mut self) {
+    pub(super) fn publish(&mut self) {
         self.controller.publish();
         self.drain_controller();
     }

@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::Server;
 use super::connection::{self, Shared};
+use super::controller_log;
 use super::core;
 use super::machine::{Machine, connection_id};
 use crate::broker::{Broker, ConnectionId, OpenError};
@@ -75,6 +76,28 @@ pub enum StartError {
     /// What is in the folder can't be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The folder is a cluster's, or one of another number of nodes.
+    #[error(
+        "the folder {} holds a cluster of {nodes} nodes; serve it as such (--nodes {nodes}), or \
+         choose another folder",
+        folder.display()
+    )]
+    OtherCluster {
+        /// The folder.
+        folder: PathBuf,
+        /// How many nodes it was made with.
+        nodes: i32,
+    },
+    /// The folder is that of a broker on its own.
+    #[error(
+        "the folder {} holds the data of a single broker; serve it without --nodes, or choose \
+         another folder",
+        folder.display()
+    )]
+    Sole {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// The address can't be listened on.
     #[error("can't listen on {address}: {source}; choose another address, or stop what has it")]
     Listen {
@@ -324,8 +347,7 @@ impl ServerBuilder {
             self.config.versions.cap(*key, *version);
         }
         if self.config.id_seed == 0 {
-            // The one source of entropy that std offers; ids need no more.
-            self.config.id_seed = RandomState::new().hash_one(core::now().wall_ms);
+            self.config.id_seed = unpredictable();
         }
         Ok(())
     }
@@ -358,11 +380,20 @@ impl ServerBuilder {
     fn open(self) -> Result<Broker, StartError> {
         let storage: Box<dyn Storage> = match self.place {
             Place::Memory => Box::new(MemoryStorage::new()),
-            Place::Folder(folder) => Box::new(DiskStorage::open(folder)?),
+            Place::Folder(folder) => {
+                let mut disk = DiskStorage::open(&folder)?;
+                controller_log::refuse(&mut disk, &folder)?;
+                Box::new(disk)
+            }
             Place::Other(storage) => storage,
         };
         Ok(Broker::open(self.config, storage, core::now())?)
     }
+}
+
+/// A seed for ids. The one source of entropy that std offers; ids need no more.
+pub(super) fn unpredictable() -> u64 {
+    RandomState::new().hash_one(core::now().wall_ms)
 }
 
 /// Takes a node's connections until the server stops; a broker on its own is node 0.

@@ -9,8 +9,9 @@ use std::thread::{self, JoinHandle};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot, watch};
 
-use super::builder::{Limits, StartError, UNSENT_MAX, accept};
+use super::builder::{Limits, StartError, UNSENT_MAX, accept, unpredictable};
 use super::connection::{self, Shared};
+use super::controller_log::ControllerLog;
 use super::core::{self, Command};
 use super::machine::{self, Machine, Nodes};
 use crate::broker::OpenError;
@@ -48,11 +49,13 @@ pub struct ClusterServer {
 
 impl ClusterServer {
     /// Starts [`ClusterConfig::nodes`] nodes. `listen` is the first one's address; the others get
-    /// the ports behind it, or free ones if it is 0. Records are kept in `folder`, in a folder
-    /// for each node, or in memory.
+    /// the ports behind it, or free ones if it is 0. Records and what the controller decided are
+    /// kept in `folder`, in a folder for each node, or in memory. A [`ClusterConfig::seed`] of 0
+    /// stands for an unpredictable one.
     ///
     /// # Errors
-    /// If an address can't be listened on or is not this machine's own, or a folder can't be used.
+    /// If an address can't be listened on or is not this machine's own, or the folder can't be
+    /// used, is that of a broker on its own, or of a cluster with another number of nodes.
     ///
     /// # Panics
     /// Outside a tokio runtime with I/O and time enabled, as tokio does.
@@ -67,6 +70,9 @@ impl ClusterServer {
         let listeners = bind(listen, config.nodes).await?;
         let limits = Limits::default();
         config.broker.max_unsent_bytes = config.broker.max_unsent_bytes.min(UNSENT_MAX);
+        if config.seed == 0 {
+            config.seed = unpredictable();
+        }
         let nodes = config.nodes;
         let mut cluster = Cluster::new(config);
         let mut addrs = Vec::new();
@@ -81,7 +87,7 @@ impl ClusterServer {
         let (commands, receiver) = mpsc::channel();
         let (opened, opening) = oneshot::channel();
         let thread = thread::Builder::new().name("sordini-cluster".to_owned()).spawn(move || {
-            match Nodes::start(cluster, nodes, storages(folder), core::now()) {
+            match open(cluster, folder) {
                 Ok(nodes) => {
                     if opened.send(Ok(())).is_ok() {
                         core::run(Machine::Nodes(Box::new(nodes)), &receiver);
@@ -172,6 +178,26 @@ impl ClusterServer {
         started.unwrap_or_else(|stopped| Err(machine::unusable(stopped)))
     }
 
+    /// Stops listening, shuts all nodes down in order, and waits for that.
+    ///
+    /// # Cancellation
+    /// The cluster stops all the same.
+    pub async fn shutdown(mut self) {
+        let _ = self.stop.send(true);
+        let (done, finished) = oneshot::channel();
+        if self.commands.send(Command::Stop { clean: true, done: Some(done) }).is_ok() {
+            let _ = finished.await;
+        }
+        self.join();
+    }
+
+    fn join(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread has been reported by the panic hook.
+            let _ = thread.join();
+        }
+    }
+
     async fn ask<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&mut Nodes) -> T + Send + 'static,
@@ -191,10 +217,7 @@ impl Drop for ClusterServer {
     fn drop(&mut self) {
         let _ = self.stop.send(true);
         let _ = self.commands.send(Command::Stop { clean: true, done: None });
-        if let Some(thread) = self.thread.take() {
-            // A panic of the thread has been reported by the panic hook.
-            let _ = thread.join();
-        }
+        self.join();
     }
 }
 
@@ -208,13 +231,24 @@ async fn bind(listen: &str, nodes: i32) -> Result<Vec<TcpListener>, StartError> 
     }
     let wants_any = listen.ends_with(":0");
     for node in 1..u16::try_from(nodes).unwrap_or(u16::MAX) {
-        let port = if wants_any { 0 } else { first.port().saturating_add(node) };
+        let port = if wants_any { Some(0) } else { first.port().checked_add(node) };
+        let Some(port) = port else {
+            let address = format!("{}:{}", first.ip(), u32::from(first.port()) + u32::from(node));
+            let source = std::io::Error::other("there is no such port");
+            return Err(StartError::Listen { address, source });
+        };
         let address = SocketAddr::new(first.ip(), port);
         let listener = TcpListener::bind(address).await;
         let failed = |source| StartError::Listen { address: address.to_string(), source };
         listeners.push(listener.map_err(failed)?);
     }
     Ok(listeners)
+}
+
+/// Starts all nodes, on what an earlier cluster left in the folder.
+fn open(mut cluster: Cluster, folder: Option<PathBuf>) -> Result<Nodes, StartError> {
+    let log = ControllerLog::open(folder, &mut cluster)?;
+    Ok(Nodes::start(cluster, storages(log.folder().map(PathBuf::from)), log, core::now())?)
 }
 
 /// Each node's storage, which outlives its lives.

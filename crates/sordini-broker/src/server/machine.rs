@@ -5,6 +5,7 @@ use std::io;
 
 use bytes::Bytes;
 
+use super::controller_log::ControllerLog;
 use crate::broker::{Broker, ConnectionId, OpenError, Output};
 use crate::cluster::{Cluster, ClusterOutput};
 use crate::storage::Storage;
@@ -35,6 +36,7 @@ pub(super) enum Machine {
 pub(super) struct Nodes {
     cluster: Cluster,
     open: OpenStorage,
+    log: ControllerLog,
     connections: BTreeSet<ConnectionId>,
     outputs: VecDeque<Output>,
 }
@@ -43,15 +45,16 @@ impl Nodes {
     /// Starts all nodes.
     pub(super) fn start(
         cluster: Cluster,
-        nodes: i32,
         open: OpenStorage,
+        log: ControllerLog,
         now: Now,
     ) -> Result<Self, OpenError> {
         let (connections, outputs) = (BTreeSet::new(), VecDeque::new());
-        let mut started = Self { cluster, open, connections, outputs };
-        for node in 1..=nodes {
+        let mut started = Self { cluster, open, log, connections, outputs };
+        for node in 1..=started.cluster.nodes() {
             started.start_node(now, node)?;
         }
+        started.with(now, Cluster::all_are_back);
         Ok(started)
     }
 
@@ -83,12 +86,15 @@ impl Nodes {
         }
     }
 
-    /// Delivers what the peers tell each other until they fall silent.
+    /// Delivers what the peers tell each other until they fall silent. Nobody hears what the
+    /// controller decided before it is kept.
     fn carry(&mut self, now: Now) {
+        self.keep();
         while let Some(output) = self.cluster.poll_output() {
             match output {
                 ClusterOutput::Peer { from, to, message } => {
                     self.cluster.handle_peer(now, from, to, message);
+                    self.keep();
                 }
                 ClusterOutput::Broker { output, .. } => self.outputs.push_back(output),
                 ClusterOutput::Trace(event) => tracing::trace!(?event),
@@ -96,8 +102,24 @@ impl Nodes {
         }
     }
 
-    /// Shuts all nodes down in order; the last ones have nobody to hand their partitions to.
+    /// Keeps what the controller decided. A controller that can't is no controller: a restart
+    /// would go back to what was, so the nodes stop before they act on what is not kept.
+    fn keep(&mut self) {
+        let Err(error) = self.log.keep(&self.cluster) else { return };
+        tracing::error!(%error, "what the controller decided can't be kept: all nodes stop");
+        while self.cluster.poll_output().is_some() {}
+        for node in 1..=self.cluster.nodes() {
+            self.kill_node(node);
+        }
+    }
+
+    /// Shuts all nodes down in order. What is kept is who led before: all stop for good, so nobody
+    /// needs to hand on what it leads.
     fn close(&mut self, now: Now) {
+        self.log.end();
+        for connection in std::mem::take(&mut self.connections) {
+            self.cluster.disconnected(node_of(connection), connection);
+        }
         for node in 1..=self.cluster.nodes() {
             self.with(now, |cluster| cluster.shut_down(now, node));
         }

@@ -20,6 +20,7 @@
 mod builder;
 mod cluster;
 mod connection;
+mod controller_log;
 mod core;
 mod machine;
 
