@@ -82,10 +82,8 @@ mod regressions {
     }
 
     #[test]
-    #[ignore = "open: metadata of a lagging broker brings an older topic id back, and a sequence \
-                is used twice under one epoch"]
-    fn s3_an_older_topic_id_does_not_come_back() {
-        for seed in [7050, 7662] {
+    fn s3_an_older_topic_id_that_comes_back_meets_no_stamp_twice() {
+        for seed in [7050, 7662, 8047, 8290, 8340, 9319, 9716] {
             clean(seed, &Profile::default());
         }
     }

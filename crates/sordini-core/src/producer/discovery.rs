@@ -192,6 +192,12 @@ impl Producer {
         self.on_lanes_due();
         for key in self.topic_keys(topic.index()) {
             self.fail_partition(key, &Cause::TopicGone);
+            // A broker that lags may bring the old topic back under its old id. What is written
+            // then must not bear stamps that were used there before (S3).
+            let left = self.partitions.get(&key).and_then(|partition| partition.line.identity());
+            if left.is_some() {
+                self.identity.renewed(left);
+            }
             self.forget_partition(key);
         }
         self.cluster.forget(topic.index());

@@ -63,8 +63,8 @@ type Order = Vec<(u64, Vec<u64>, i64, i16)>;
 pub(super) struct Streams {
     lines: BTreeMap<Stream, Line>,
     order: BTreeMap<Home, Order>,
-    in_flight: BTreeMap<(u64, i32), Vec<Home>>,
-    count: BTreeMap<Home, usize>,
+    in_flight: BTreeMap<(u64, i32), Vec<Stream>>,
+    count: BTreeMap<Stream, usize>,
     acknowledged: BTreeSet<(Home, i64)>,
     too_large: BTreeSet<(Stream, i32)>,
     /// By partition and the first record's place.
@@ -165,7 +165,10 @@ impl Streams {
     fn check_window(&mut self, batch: &Sent, history: &History, shown: &mut Shown) {
         let tp = batch.tp;
         let home = (tp, batch.topic_id);
-        let others = self.count.get(&home).copied().unwrap_or(0);
+        // A broker without state takes any first sequence of an epoch, so it is one epoch's batches
+        // that must not be several; a topic that comes back may have an older epoch's on its way.
+        let stream = (tp, batch.topic_id, batch.producer_id, batch.epoch);
+        let others = self.count.get(&stream).copied().unwrap_or(0);
         if others > 0 && !self.acknowledged.contains(&(home, batch.producer_id)) {
             let text = format!("{tp:?}: no acknowledgement yet, and {others} others in flight");
             shown.wrong.push(("S4", text));
@@ -190,16 +193,17 @@ impl Streams {
     }
 
     pub(super) fn in_flight(&mut self, key: (u64, i32), batches: &[Sent]) {
-        for batch in batches {
-            *self.count.entry((batch.tp, batch.topic_id)).or_default() += 1;
+        let stream = |it: &Sent| (it.tp, it.topic_id, it.producer_id, it.epoch);
+        let streams: Vec<Stream> = batches.iter().map(stream).collect();
+        for stream in &streams {
+            *self.count.entry(*stream).or_default() += 1;
         }
-        self.in_flight
-            .insert(key, batches.iter().map(|batch| (batch.tp, batch.topic_id)).collect());
+        self.in_flight.insert(key, streams);
     }
 
-    fn landed(&mut self, homes: Vec<Home>) {
-        for home in homes {
-            if let Some(count) = self.count.get_mut(&home) {
+    fn landed(&mut self, streams: Vec<Stream>) {
+        for stream in streams {
+            if let Some(count) = self.count.get_mut(&stream) {
                 *count = count.saturating_sub(1);
             }
         }

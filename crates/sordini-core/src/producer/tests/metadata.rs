@@ -380,6 +380,9 @@ fn a_topic_made_anew_is_gone_for_its_old_handle_and_there_for_a_new_one() {
     world.run(3000);
     assert!(ids.iter().all(|id| world.is_resolved(*id)), "the new handle works");
     world.assert_written(&ids);
+    // Should the old topic come back, no stamp is used there twice (S3).
+    let epochs: Vec<i16> = world.monitor.epochs.iter().map(|(_, epoch)| *epoch).collect();
+    assert_eq!(epochs, [0, 1]);
     world.model.lossy = true;
     world.end();
 }
