@@ -48,12 +48,11 @@ mod active {
         M1 "an out-of-order answer to a batch that is not the oldest bumps the epoch", "P11 P21";
         M2 "the sequences of a batch that expired in flight are given out again", "P4 P7 P10";
         M3 "REQUEST_TIMED_OUT is taken for not appended", "P3 P10 P11";
-        M5 "other partitions go on under the new epoch in the middle of their line", "P7 P20 P21";
+        M5 "a new epoch does not begin at sequence 0", "P7 P20 P21";
         M6 "a batch to be retried goes to the end of the line", "P12";
         M7 "a duplicate is told as a failure", "P3";
         M9 "a retry is stamped anew", "P7 P11";
         M10 "sequences run into the negative", "P7";
-        M13 "a late answer resolves what expired", "P2";
         M14 "close forgets what is queued", "P2 P20";
         M15 "the memory of a batch that failed is not given back", "P6";
         M17 "answers are matched by position, not by correlation id", "P1 P4 P8";

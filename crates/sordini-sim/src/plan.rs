@@ -43,6 +43,9 @@ pub struct Plan {
     pub topics: Vec<TopicPlan>,
     /// What the applications do.
     pub workload: Workload,
+    /// What sequences begin at where a broker does not know the producer: near their end, now and
+    /// then.
+    pub first_sequence: i32,
     /// How long faults strike, in virtual milliseconds; then all is healed.
     pub chaos: u64,
     /// What goes wrong.
@@ -108,6 +111,7 @@ pub fn plan(
         unclean: false,
         topics,
         workload,
+        first_sequence: draw_first_sequence(&mut Rng::stream(seed, 6)),
         chaos,
         faults,
         survivable: profile.survivable,
@@ -129,6 +133,11 @@ fn lag_then_elect(rng: &mut Rng, targets: &Targets) -> Vec<PlannedFault> {
         fault: Fault::UncleanElection(topic, partition),
     });
     std::iter::once(cut).chain(elect).collect()
+}
+
+/// 0, or so close to 2^31 that a few batches pass it.
+fn draw_first_sequence(rng: &mut Rng) -> i32 {
+    if rng.chance(150) { i32::MAX - rng.within(0..=200) as i32 } else { 0 }
 }
 
 /// Draws until the kind is among what is drawn.
@@ -221,6 +230,9 @@ impl fmt::Display for Plan {
             write!(f, "; the first is closed at {at} ms, within {patience} ms")?;
         }
         writeln!(f)?;
+        if self.first_sequence > 0 {
+            writeln!(f, "sequences begin at {}", self.first_sequence)?;
+        }
         for (name, value) in &self.settings {
             writeln!(f, "  {name}={value}")?;
         }

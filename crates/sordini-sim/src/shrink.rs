@@ -56,6 +56,7 @@ fn simplify(best: &mut Plan, fails: &mut impl FnMut(&Plan) -> bool) {
     attempt(&|plan| plan.workload.headers = 0);
     attempt(&|plan| plan.workload.null = 0);
     attempt(&|plan| plan.workload.producers = 1);
+    attempt(&|plan| plan.first_sequence = 0);
     for _ in 0..4 {
         attempt(&|plan| plan.workload.records = (plan.workload.records / 2).max(1));
     }

@@ -13,6 +13,7 @@ mod p05_callback_order;
 mod p06_memory;
 mod p10_durability;
 mod p11_duplicates;
+mod p11_memory;
 mod p12_order;
 mod p13_gaps;
 mod p20_liveness;
@@ -198,6 +199,12 @@ pub enum Happening {
         tp: Tp,
         /// With this code.
         code: i16,
+        /// Which node.
+        node: i32,
+        /// The batch's first record.
+        id: u64,
+        /// No other batch of its partition and epoch was on its way when it was sent.
+        led: bool,
     },
     /// A topic was deleted.
     Deleted {
@@ -337,7 +344,7 @@ impl Places {
 pub fn check(evidence: &Evidence) -> Findings {
     let mut findings = Findings::default();
     let places = evidence.places();
-    let all: [fn(&Evidence, &Places, &mut Findings); 12] = [
+    let all: [fn(&Evidence, &Places, &mut Findings); 13] = [
         p01_integrity::check,
         p02_completion::check,
         p03_definite_failure::check,
@@ -346,6 +353,7 @@ pub fn check(evidence: &Evidence) -> Findings {
         p06_memory::check,
         p10_durability::check,
         p11_duplicates::check,
+        p11_memory::check,
         p12_order::check,
         p13_gaps::check,
         p20_liveness::check,

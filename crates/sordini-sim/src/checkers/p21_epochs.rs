@@ -1,5 +1,6 @@
 //! P21: a producer takes a new epoch only where something asked for it: a batch that failed after
-//! it was sent, or a broker that no longer knew the old one. No cascades.
+//! it was sent, or a broker that no longer knew the old one. No cascades: what is refused while
+//! an older batch is on its way may be refused for that one's sake, and asks for nothing.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ pub(super) fn check(evidence: &Evidence, _: &Places, findings: &mut Findings) {
     for (_, happening) in &evidence.happenings {
         match happening {
             Happening::Bumped { producer, .. } => *bumps.entry(*producer).or_default() += 1,
-            Happening::Refused { producer, code, .. } if asks_for_an_epoch(*code) => {
+            Happening::Refused { producer, code, led: true, .. } if asks_for_an_epoch(*code) => {
                 *reasons.entry(*producer).or_default() += 1;
             }
             _ => {}

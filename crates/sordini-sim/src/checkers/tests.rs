@@ -349,15 +349,34 @@ fn p20_flags_what_does_not_go_on() {
     assert_eq!(broken(&evidence), ["P20"]);
 }
 
+fn refused(producer: u16, code: i16, led: bool) -> (Instant, Happening) {
+    (at(1), Happening::Refused { producer, tp: TP, code, node: 1, id: 0, led })
+}
+
+#[test]
+fn p11_flags_a_broker_that_forgot_one_of_the_last_five_batches() {
+    let mut evidence = good();
+    // All by the producer of the three records.
+    evidence.appends = (0..6).map(|n| append(1, n, vec![n.min(2) as u64])).collect();
+    evidence.appends.iter_mut().for_each(|append| append.at = at(0));
+    evidence.happenings.push(refused(0, 45, true));
+    // It is the sixth from the end.
+    clean(&evidence);
+    evidence.appends.pop();
+    assert_eq!(broken(&evidence), ["P11"]);
+    evidence.happenings.insert(0, cut(1, 0));
+    clean(&evidence);
+}
+
 #[test]
 fn p21_flags_epochs_without_a_reason() {
     let mut evidence = good();
     evidence.happenings.push((at(1), Happening::Bumped { producer: 0, tp: TP }));
     assert_eq!(broken(&evidence), ["P21"]);
-    let refused = |producer, code| (at(1), Happening::Refused { producer, tp: TP, code });
-    evidence.happenings.push(refused(1, 45));
-    evidence.happenings.push(refused(0, 6));
+    evidence.happenings.push(refused(1, 45, true));
+    evidence.happenings.push(refused(0, 6, true));
+    evidence.happenings.push(refused(0, 45, false));
     assert_eq!(broken(&evidence), ["P21"]);
-    evidence.happenings.push(refused(0, 45));
+    evidence.happenings.push(refused(0, 45, true));
     clean(&evidence);
 }

@@ -27,6 +27,10 @@ pub(crate) type Topics = BTreeMap<Uuid, u16>;
 pub(crate) struct Answered {
     pub(crate) tp: Tp,
     pub(crate) code: ErrorCode,
+    pub(crate) node: i32,
+    /// The batch's first record.
+    pub(crate) id: u64,
+    pub(crate) led: bool,
 }
 
 /// One request that waits for its answer.
@@ -64,7 +68,8 @@ pub(crate) struct Monitor {
 }
 
 impl Monitor {
-    pub(crate) fn new(config: &Config) -> Self {
+    /// `first`: what a producer's first sequence of a partition begins at.
+    pub(crate) fn new(config: &Config, first: i32) -> Self {
         Self {
             acks: match config.acks {
                 Acks::None => 0,
@@ -74,7 +79,7 @@ impl Monitor {
             max_request: config.max_request_size,
             backoff: config.retry_backoff,
             wires: BTreeMap::new(),
-            streams: Streams::default(),
+            streams: Streams::beginning_at(first),
             violations: Vec::new(),
             most_in_flight: 0,
             retransmissions: 0,
@@ -187,11 +192,11 @@ impl Monitor {
         }
     }
 
-    fn wait_for(&mut self, now: Instant, conn: u64, correlation: i32, waiting: Waiting) {
+    fn wait_for(&mut self, now: Instant, conn: u64, correlation: i32, mut waiting: Waiting) {
         if self.acks == 0 && waiting.api == ApiKey::Produce {
             return;
         }
-        self.streams.in_flight((conn, correlation), &waiting.batches);
+        self.streams.in_flight((conn, correlation), &mut waiting.batches);
         let Some(wire) = self.wires.get_mut(&conn) else { return };
         wire.produces += usize::from(waiting.api == ApiKey::Produce);
         self.most_in_flight = self.most_in_flight.max(wire.produces);
@@ -234,7 +239,13 @@ impl Monitor {
                     wire.muted_until = wire.muted_until.max(now.saturating_add(pause));
                     self.streams.answered(now, key, &waiting.batches, &codes);
                     let all = waiting.batches.iter().zip(codes);
-                    answered.extend(all.map(|(batch, code)| Answered { tp: batch.tp, code }));
+                    answered.extend(all.map(|(batch, code)| Answered {
+                        tp: batch.tp,
+                        code,
+                        node: wire.node,
+                        id: batch.ids.first().copied().unwrap_or(u64::MAX),
+                        led: batch.led,
+                    }));
                 }
                 None => wire.spoiled = true,
             }

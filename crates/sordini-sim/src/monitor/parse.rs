@@ -24,6 +24,8 @@ pub(crate) struct Sent {
     /// The place of the first record among all accepted.
     pub(crate) first: u64,
     pub(crate) bytes: Bytes,
+    /// No other batch of its partition and epoch was on its way when it was sent.
+    pub(crate) led: bool,
 }
 
 /// The acks and the batches of a Produce request.
@@ -76,5 +78,5 @@ fn read(tp: Tp, topic_id: Uuid, bytes: Bytes, history: &History) -> Result<Sent,
     let first = first.ok_or_else(|| wrong(&"an empty batch"))?.order;
     let (producer_id, epoch) = (header.producer_id, header.producer_epoch);
     let base_sequence = header.base_sequence;
-    Ok(Sent { tp, topic_id, producer_id, epoch, base_sequence, ids, first, bytes })
+    Ok(Sent { tp, topic_id, producer_id, epoch, base_sequence, ids, first, bytes, led: false })
 }

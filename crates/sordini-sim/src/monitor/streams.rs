@@ -69,6 +69,8 @@ pub(super) struct Streams {
     too_large: BTreeSet<(Stream, i32)>,
     /// By partition and the first record's place.
     attempts: BTreeMap<(Tp, u64), Attempt>,
+    /// What a producer's first sequence of a partition begins at; later epochs begin at 0.
+    first: i32,
 }
 
 /// The sequence behind `count` records from `base` on: it wraps to 0 (bugs: A10).
@@ -77,6 +79,10 @@ fn after(base: i32, count: u32) -> i32 {
 }
 
 impl Streams {
+    pub(super) fn beginning_at(first: i32) -> Self {
+        Self { first, ..Self::default() }
+    }
+
     pub(super) fn sent(
         &mut self,
         now: Instant,
@@ -145,7 +151,7 @@ impl Streams {
             }
             shown.child = true;
             line.split.push((base, *known));
-        } else if base == line.next {
+        } else if base == line.next || (line.batches.is_empty() && base == self.first) {
             line.next = after(base, count);
         } else {
             let covered = |(first, known): &(i32, u32)| {
@@ -192,11 +198,14 @@ impl Streams {
         order.sort_by_key(|(first, ..)| *first);
     }
 
-    pub(super) fn in_flight(&mut self, key: (u64, i32), batches: &[Sent]) {
-        let stream = |it: &Sent| (it.tp, it.topic_id, it.producer_id, it.epoch);
-        let streams: Vec<Stream> = batches.iter().map(stream).collect();
-        for stream in &streams {
-            *self.count.entry(*stream).or_default() += 1;
+    pub(super) fn in_flight(&mut self, key: (u64, i32), batches: &mut [Sent]) {
+        let mut streams: Vec<Stream> = Vec::with_capacity(batches.len());
+        for batch in batches {
+            let stream = (batch.tp, batch.topic_id, batch.producer_id, batch.epoch);
+            let count = self.count.entry(stream).or_default();
+            batch.led = *count == 0;
+            *count += 1;
+            streams.push(stream);
         }
         self.in_flight.insert(key, streams);
     }

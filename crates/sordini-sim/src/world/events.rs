@@ -151,7 +151,14 @@ impl World<'_> {
             self.coverage.code(answer.code);
             let code = answer.code.code();
             if code != 0 {
-                let happening = Happening::Refused { producer: client, tp: answer.tp, code };
+                let happening = Happening::Refused {
+                    producer: client,
+                    tp: answer.tp,
+                    code,
+                    node: answer.node,
+                    id: answer.id,
+                    led: answer.led,
+                };
                 self.evidence.happenings.push((self.now, happening));
             }
         }

@@ -91,9 +91,13 @@ impl Client {
             return_failed: false,
         };
         Self {
-            producer: Producer::new(config.clone(), components),
+            producer: {
+                let mut producer = Producer::new(config.clone(), components);
+                producer.begin_sequences_at(plan.first_sequence);
+                producer
+            },
             clock,
-            monitor: Monitor::new(config),
+            monitor: Monitor::new(config, plan.first_sequence),
             wake,
             woken: Arc::default(),
             receipts: Arc::default(),

@@ -37,6 +37,7 @@ impl Story {
             ids: vec![id],
             first: id,
             bytes,
+            led: false,
         }
     }
 
@@ -44,7 +45,7 @@ impl Story {
     fn send(&mut self, batch: &Sent) -> Vec<&'static str> {
         let shown = self.streams.sent(self.now, 1, BACKOFF, batch, &self.history);
         self.correlation += 1;
-        self.streams.in_flight((1, self.correlation), std::slice::from_ref(batch));
+        self.streams.in_flight((1, self.correlation), &mut [batch.clone()]);
         shown.wrong.into_iter().map(|(invariant, _)| invariant).collect()
     }
 
