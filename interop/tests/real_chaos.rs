@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use client::Client;
@@ -29,7 +29,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 const TOPIC: &str = "chaos";
 const PARTITIONS: i32 = 12;
-const PRODUCERS: u16 = 2;
+const PRODUCERS: u16 = 3;
 /// Records a second, of each producer.
 const RATE: u64 = 400;
 
@@ -66,8 +66,8 @@ async fn producer(bootstrap: &str, number: u16) -> Producer {
         ("batch.size", "1000"),
         ("request.timeout.ms", "4000"),
         ("delivery.timeout.ms", "120000"),
-        ("retry.backoff.ms", "20"),
-        ("retry.backoff.max.ms", "200"),
+        ("retry.backoff.ms", "5"),
+        ("retry.backoff.max.ms", "50"),
         ("compression.type", ["none", "lz4"][usize::from(number) % 2]),
     ];
     let mut builder = Producer::builder(bootstrap);
@@ -121,8 +121,7 @@ async fn send(producer: &Producer, sender: &Sender, explicit: Option<i32>) {
     let now = notes.now();
     match accepted {
         Ok(delivery) => {
-            // The partition is told with the outcome.
-            notes.history.accept(id, now, -1);
+            notes.history.accept(id, now, delivery.partition());
             collector.send((id, delivery)).expect("it collects to the end");
         }
         Err(error) => notes.history.reject(id, Rejected::Refused(error.to_string())),
@@ -161,35 +160,45 @@ async fn collect(shared: Shared, mut deliveries: UnboundedReceiver<(u64, Deliver
         }
         let mut at = 0;
         while at < open.len() {
-            let Poll::Ready(outcome) = Pin::new(&mut open[at].1).poll(context) else {
-                at += 1;
-                continue;
-            };
-            // What came about before it is there by now, though it was not a moment ago.
-            let mut before = 0;
-            while before < at {
-                match Pin::new(&mut open[before].1).poll(context) {
-                    Poll::Ready(earlier) => {
-                        let (id, _) = open.remove(before).expect("it is there");
-                        note(&shared, id, earlier);
-                        at -= 1;
-                    }
-                    Poll::Pending => before += 1,
+            match Pin::new(&mut open[at].1).poll(context) {
+                Poll::Ready(outcome) => {
+                    at = at + 1 - told(&mut open, at, outcome, context, &shared)
                 }
+                Poll::Pending => at += 1,
             }
-            let (id, _) = open.remove(at).expect("it is there");
-            note(&shared, id, outcome);
         }
         if ended && open.is_empty() { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
 }
 
+/// Notes the outcome at `at`, after those that came about before it: they are there by now,
+/// though they were not a moment ago. Returns how many were noted.
+fn told(
+    open: &mut VecDeque<(u64, Delivery)>,
+    mut at: usize,
+    outcome: Result<Written, DeliveryError>,
+    context: &mut Context<'_>,
+    shared: &Shared,
+) -> usize {
+    let (mut count, mut before) = (1, 0);
+    while before < at {
+        match Pin::new(&mut open[before].1).poll(context) {
+            Poll::Ready(earlier) => {
+                let noted = told(open, before, earlier, context, shared);
+                (at, count, before) = (at - noted, count + noted, 0);
+            }
+            Poll::Pending => before += 1,
+        }
+    }
+    let (id, _) = open.remove(at).expect("it is there");
+    note(shared, id, outcome);
+    count
+}
+
 fn note(shared: &Shared, id: u64, outcome: Result<Written, DeliveryError>) {
     let mut notes = shared.lock().expect("no panic");
     let record = notes.history.get_mut(id).expect("it was sent");
-    let partition = outcome.as_ref().map_or_else(|error| error.partition, |it| it.partition);
-    record.accepted.as_mut().expect("it was").partition = partition;
     let own = record.shape.timestamp;
     let done = match outcome {
         Ok(written) => {
@@ -411,6 +420,15 @@ fn a_real_cluster_in_trouble_keeps_every_promise() {
     );
     for violation in &findings.violations {
         println!("{} broken: {}", violation.invariant, violation.text);
+        let words = violation.text.split(|c: char| !c.is_ascii_digit());
+        for id in words.filter_map(|word| word.parse::<usize>().ok()).filter(|id| *id > 100) {
+            if let Some(it) = evidence.records.get(id) {
+                println!(
+                    "    {id}: {:?} {:?} sent {} to {:?}",
+                    it.accepted, it.done, it.sent, it.sent_to
+                );
+            }
+        }
     }
     assert!(findings.violations.is_empty(), "promises were broken");
     if seconds.is_none() {
