@@ -80,7 +80,7 @@ async fn producer(bootstrap: &str, number: u16) -> Producer {
 /// A record's looks: keyed, explicit and free in turn, each with a timestamp of its own. Not an old
 /// one: Kafka deletes by it.
 fn shape(began_ms: i64, number: u64) -> (Shape, Option<i32>) {
-    let key = (number % 3 == 0).then_some((number % 101) as u32);
+    let key = number.is_multiple_of(3).then_some((number % 101) as u32);
     let explicit = (number % 3 == 1).then_some((number / 3 % PARTITIONS as u64) as i32);
     let timestamp = Some(began_ms + number as i64);
     let headers = (number % 4) as u8;
@@ -162,7 +162,7 @@ async fn collect(shared: Shared, mut deliveries: UnboundedReceiver<(u64, Deliver
         while at < open.len() {
             match Pin::new(&mut open[at].1).poll(context) {
                 Poll::Ready(outcome) => {
-                    at = at + 1 - told(&mut open, at, outcome, context, &shared)
+                    at = at + 1 - told(&mut open, at, outcome, context, &shared);
                 }
                 Poll::Pending => at += 1,
             }
