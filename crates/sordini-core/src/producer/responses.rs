@@ -134,7 +134,7 @@ impl Producer {
             Asked::Produce(request, version) => {
                 let response = decode::<ProduceRequest>(frame, version).map_err(text)?;
                 self.throttle(conn, response.throttle_time_ms);
-                self.on_produce(request, response)
+                self.on_produce(conn, request, response)
             }
         }
     }
@@ -221,8 +221,14 @@ impl Producer {
         }
     }
 
-    fn on_produce(&mut self, request: RequestId, response: ProduceResponse) -> Result<(), String> {
+    fn on_produce(
+        &mut self,
+        conn: ConnId,
+        request: RequestId,
+        response: ProduceResponse,
+    ) -> Result<(), String> {
         let Some(asked) = self.requests.remove(&request) else { return Ok(()) };
+        let node = self.connections.get(&conn).and_then(|connection| connection.node);
         for endpoint in &response.node_endpoints {
             if let Some(address) = told_address(endpoint.host.clone(), endpoint.port) {
                 self.cluster.set_broker(endpoint.node_id, address);
@@ -234,7 +240,7 @@ impl Producer {
                 return Err(format!("a partition is missing from a Produce response: {}", key.1));
             };
             if let Some(place) = self.place_in_flight(key, slot, request) {
-                self.on_answer(key, place, &answer);
+                self.on_answer(key, place, node, &answer);
                 self.touch(key);
             }
         }
@@ -313,9 +319,19 @@ impl Producer {
         }
     }
 
-    fn on_answer(&mut self, key: PartitionKey, place: usize, answer: &PartitionProduceResponse) {
+    fn on_answer(
+        &mut self,
+        key: PartitionKey,
+        place: usize,
+        node: Option<i32>,
+        answer: &PartitionProduceResponse,
+    ) {
         let code = ErrorCode::from_code(answer.error_code);
         let news = self.take_hint(key, answer);
+        // All batches that were on their way to the old leader go to the new one without a pause,
+        // not only the one whose answer told of it first.
+        let leader = self.cluster.leader(key.0, key.1);
+        let moved = news || (leader.is_some() && node.is_some() && leader != node);
         let partition = &self.partitions[&key];
         let meta = partition.line.slots().get(place).and_then(Slot::meta);
         let context = Context {
@@ -342,7 +358,7 @@ impl Producer {
                     self.refresh.want();
                 }
                 let obstacle = Obstacle::Broker(code);
-                let setback = Setback { code: Some(code), obstacle, ambiguous, at_once: news };
+                let setback = Setback { code: Some(code), obstacle, ambiguous, at_once: moved };
                 self.retry(key, place, setback);
             }
             Verdict::Split => self.split(key, place, code),
