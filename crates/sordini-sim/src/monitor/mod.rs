@@ -63,6 +63,8 @@ pub(crate) struct Monitor {
     pub(crate) most_in_flight: usize,
     pub(crate) retransmissions: u64,
     pub(crate) children: u64,
+    /// What else was seen on the wire, by its name in the coverage.
+    pub(crate) met: BTreeMap<&'static str, u64>,
     pub(crate) epochs: BTreeSet<(i64, i16)>,
     requests: u64,
 }
@@ -84,6 +86,7 @@ impl Monitor {
             most_in_flight: 0,
             retransmissions: 0,
             children: 0,
+            met: BTreeMap::new(),
             epochs: BTreeSet::new(),
             requests: 0,
         }
@@ -180,6 +183,9 @@ impl Monitor {
             let seen = self.streams.sent(now, node, self.backoff, batch, history);
             self.retransmissions += u64::from(seen.again);
             self.children += u64::from(seen.child);
+            for what in seen.met {
+                *self.met.entry(what).or_default() += 1;
+            }
             for (invariant, text) in seen.wrong {
                 self.wrong(invariant, now, text);
             }
@@ -200,6 +206,9 @@ impl Monitor {
         let Some(wire) = self.wires.get_mut(&conn) else { return };
         wire.produces += usize::from(waiting.api == ApiKey::Produce);
         self.most_in_flight = self.most_in_flight.max(wire.produces);
+        if waiting.api == ApiKey::Produce && wire.produces >= 5 {
+            *self.met.entry("wire: five in flight").or_default() += 1;
+        }
         if wire.waiting.insert(correlation, waiting).is_some() {
             let text = format!("correlation id {correlation} is used twice on a connection");
             self.wrong("P7", now, text);
@@ -237,7 +246,8 @@ impl Monitor {
                 Some((throttle, codes)) => {
                     let pause = Duration::from_millis(u64::try_from(throttle).unwrap_or(0));
                     wire.muted_until = wire.muted_until.max(now.saturating_add(pause));
-                    self.streams.answered(now, key, &waiting.batches, &codes);
+                    let first = self.streams.answered(now, key, &waiting.batches, &codes);
+                    *self.met.entry("wire: a first batch refused").or_default() += first;
                     let all = waiting.batches.iter().zip(codes);
                     answered.extend(all.map(|(batch, code)| Answered {
                         tp: batch.tp,

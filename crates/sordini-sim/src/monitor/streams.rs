@@ -52,6 +52,8 @@ pub(super) struct Shown {
     pub(super) again: bool,
     /// A child of a batch that was too large.
     pub(super) child: bool,
+    /// What else it is, by its name in the coverage.
+    pub(super) met: Vec<&'static str>,
     pub(super) wrong: Vec<(&'static str, String)>,
 }
 
@@ -114,6 +116,11 @@ impl Streams {
         let stamp = (batch.producer_id, batch.epoch, batch.base_sequence);
         let attempt = Attempt { node, stamp, code: 0, refused: None, at_once: 0 };
         let Some(last) = self.attempts.insert((batch.tp, batch.first), attempt) else { return };
+        if last.stamp != stamp {
+            shown.met.push("wire: stamped anew");
+        } else if last.node != node {
+            shown.met.push("wire: sent again to another node");
+        }
         let Some(refused) = last.refused.filter(|_| last.node == node) else { return };
         // A fifth of jitter either way.
         if now.saturating_since(refused) < backoff / 10 * 8 {
@@ -164,6 +171,9 @@ impl Streams {
                 let text = format!("{stream:?}: sequence {base} where {next} is next");
                 shown.wrong.push(("S2", text));
             }
+        }
+        if after(base, count) < base {
+            shown.met.push("wire: a sequence passed its end");
         }
         line.batches.insert(base, (count, batch.bytes.clone()));
     }
@@ -218,20 +228,24 @@ impl Streams {
         }
     }
 
+    /// Returns how many batches were refused before anything of their partition was acknowledged.
     pub(super) fn answered(
         &mut self,
         now: Instant,
         key: (u64, i32),
         batches: &[Sent],
         codes: &[ErrorCode],
-    ) {
+    ) -> u64 {
+        let mut first = 0;
         let tps = self.in_flight.remove(&key).unwrap_or_default();
         self.landed(tps);
         for (batch, code) in batches.iter().zip(codes) {
             let stream = (batch.tp, batch.topic_id, batch.producer_id, batch.epoch);
+            let known = ((batch.tp, batch.topic_id), batch.producer_id);
+            first += u64::from(*code != ErrorCode::None && !self.acknowledged.contains(&known));
             match code {
                 ErrorCode::None | ErrorCode::DuplicateSequenceNumber => {
-                    self.acknowledged.insert(((batch.tp, batch.topic_id), batch.producer_id));
+                    self.acknowledged.insert(known);
                     self.attempts.remove(&(batch.tp, batch.first));
                 }
                 ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge => {
@@ -252,6 +266,7 @@ impl Streams {
                 }
             }
         }
+        first
     }
 
     pub(super) fn gone(&mut self, conn: u64) {

@@ -183,10 +183,15 @@ impl World<'_> {
             }
             Ok(None) => return self.violation("P2", format!("record {id} got no receipt")),
             Err(NotAppended::Refused(refusal)) => {
+                self.coverage.meet("app: refused", 1);
                 return self.history.reject(id, Rejected::Refused(refusal.to_string()));
             }
-            Err(NotAppended::Unresolved) => Wait::Topic(Box::pin(topic.wait(&accumulator))),
+            Err(NotAppended::Unresolved) => {
+                self.coverage.meet("app: waited for a topic", 1);
+                Wait::Topic(Box::pin(topic.wait(&accumulator)))
+            }
             Err(NotAppended::NoMemory { least }) => {
+                self.coverage.meet("app: waited for memory", 1);
                 Wait::Memory(Box::pin(accumulator.memory().wait(least)), turn)
             }
         };
@@ -261,6 +266,7 @@ impl World<'_> {
         let waiting = &mut self.applications[usize::from(client)].waiting;
         let Some(index) = waiting.iter().position(|it| it.id == id) else { return };
         let gone = waiting.remove(index);
+        self.coverage.meet("app: waited no longer", 1);
         self.history.reject(gone.id, Rejected::GaveUp);
         drop(gone);
         while self.poll_waiting(client) {}
@@ -269,6 +275,9 @@ impl World<'_> {
     // ---- commands
 
     pub(super) fn flush(&mut self, client: u16) -> Token {
+        if !self.healed {
+            self.coverage.meet("app: flushed", 1);
+        }
         let it = &mut self.clients[usize::from(client)];
         let token = Token(it.next_token);
         it.next_token += 1;
@@ -280,6 +289,9 @@ impl World<'_> {
     }
 
     pub(super) fn close(&mut self, client: u16, deadline: Instant) -> Token {
+        if !self.healed {
+            self.coverage.meet("app: closed", 1);
+        }
         let it = &mut self.clients[usize::from(client)];
         let token = Token(it.next_token);
         it.next_token += 1;

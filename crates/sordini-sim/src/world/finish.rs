@@ -197,6 +197,9 @@ impl World<'_> {
             self.coverage.metrics(&metrics);
             self.coverage.meet("wire: sent again", client.monitor.retransmissions);
             self.coverage.meet("wire: children of a split", client.monitor.children);
+            for (what, count) in &client.monitor.met {
+                self.coverage.meet(what, *count);
+            }
             let exhausted = client.monitor.epochs.iter().any(|(_, epoch)| *epoch > 3);
             self.coverage.meet("core: more than three epochs", u64::from(exhausted));
         }

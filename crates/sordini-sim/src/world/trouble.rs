@@ -72,7 +72,6 @@ impl World<'_> {
             Fault::MoveLeader(topic, partition) => self.move_leader(number, topic, partition),
             Fault::UncleanElection(topic, partition) => self.elect(number, topic, partition),
             Fault::Twist { node, api, nth, times, twist } => {
-                self.felt.insert(number);
                 self.twist(number, node, api, (nth, times), twist);
             }
             fault => self.strike_elsewhere(number, fault, until),
@@ -221,6 +220,10 @@ impl World<'_> {
             }
             Fault::Twist { .. } => {
                 if let Some(order) = self.orders.remove(&number) {
+                    // An order that met no request was felt by nobody.
+                    if order.hits() > 0 {
+                        self.felt.insert(number);
+                    }
                     order.cancel();
                 }
             }
