@@ -29,9 +29,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 const TOPIC: &str = "chaos";
 const PARTITIONS: i32 = 12;
-const PRODUCERS: u16 = 3;
+const PRODUCERS: u16 = 5;
 /// Records a second, of each producer.
-const RATE: u64 = 400;
+const RATE: u64 = 300;
 
 /// Batches whose answer was lost, by what their retry found.
 #[derive(Clone, Copy, Debug, Default)]
