@@ -153,6 +153,7 @@ impl World<'_> {
     ) {
         let Some(submitted) = self.history.get(id) else { return };
         let content = submitted.content();
+        let topic_number = submitted.topic;
         let (partition, timestamp) = (submitted.explicit, submitted.shape.timestamp);
         let headers: Vec<Header<'_>> = content
             .headers
@@ -175,7 +176,11 @@ impl World<'_> {
         };
         let wait = match result {
             Ok(Some(delivery)) => {
-                self.history.accept(id, self.now, delivery.partition());
+                let partition = delivery.partition();
+                self.history.accept(id, self.now, partition);
+                if partition >= self.plan.topics[usize::from(topic_number)].partitions {
+                    self.coverage.meet("app: wrote to a partition that was added", 1);
+                }
                 let (completion, index) = delivery.batch();
                 self.clients[at].expect(completion, index, id);
                 self.keep_or_drop(at, delivery);

@@ -37,7 +37,7 @@ fn b2_memory_is_not_used_again_while_it_is_written() {
         .during(1800, 3600, Fault::SlowWriter(Link::ALL, 1))
         .at(2500, Fault::ResetAll(Link::ALL))
         .run()
-        .saw("core: failed");
+        .saw("core: failed, unknown");
     assert!(story.met("core: written") > 300, "{:#?}", story.report.coverage);
 }
 

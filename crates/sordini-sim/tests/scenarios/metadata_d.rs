@@ -88,6 +88,7 @@ fn d4_a_partition_that_one_node_does_not_know_yet_is_no_failure() {
         .at(1000, Fault::AddPartitions(0, 3))
         .at(2600, Fault::AddPartitions(0, 3))
         .run()
+        .saw("app: wrote to a partition that was added")
         .all_written()
         .no_bump();
 }

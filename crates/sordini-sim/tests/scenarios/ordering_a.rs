@@ -84,6 +84,7 @@ fn a4_the_first_batch_to_a_topic_that_was_made_anew_is_not_overtaken() {
         .during(1490, 3500, produce(1, 1, 4, Twist::Error(E::NotLeaderOrFollower)))
         .run()
         .saw("core: topic gone")
+        .saw("wire: a first batch refused")
         .heard(E::NotLeaderOrFollower);
 }
 
@@ -107,6 +108,22 @@ fn a6_the_sequence_of_a_batch_that_expired_in_flight_is_not_used_again() {
     script(1)
         .timeouts(700, 300)
         .during(1000, 2400, Fault::Partition(Link::ALL, Way::Down))
+        .run()
+        .saw("core: failed, unknown")
+        .saw("core: epoch bumped")
+        .saw("core: written");
+}
+
+/// The same where it was the only one in flight: the next batch of all could take its place, and
+/// the broker would take that for the same batch.
+#[test]
+fn a6_the_batch_behind_one_that_expired_alone_in_flight_is_not_taken_for_it() {
+    script(1)
+        .timeouts(700, 650)
+        .set("max.in.flight.requests.per.connection", "1")
+        .with(|plan| plan.workload.sizes = vec![100])
+        .set("batch.size", "0")
+        .during(1000, 3000, produce(1, 2, 9999, Twist::Silence))
         .run()
         .saw("core: failed, unknown")
         .saw("core: epoch bumped")
@@ -326,5 +343,6 @@ fn a22_records_go_to_partitions_that_exist_and_stay_in_order() {
         .at(1000, Fault::AddPartitions(0, 3))
         .at(2000, Fault::AddPartitions(0, 2))
         .run()
+        .saw("app: wrote to a partition that was added")
         .all_written();
 }

@@ -6,7 +6,11 @@ use sordini_sim::{Plan, Report, TopicPlan, Workload, run};
 
 /// A world in which nothing goes wrong yet: a safe producer sends some 300 records in bursts to
 /// one partition, in small batches, for four seconds.
-pub(crate) struct Script(Plan);
+pub(crate) struct Script {
+    plan: Plan,
+    /// Faults that one node of all is to feel.
+    spread: usize,
+}
 
 /// One script, on so many nodes.
 pub(crate) fn script(nodes: i32) -> Script {
@@ -23,7 +27,7 @@ pub(crate) fn script(nodes: i32) -> Script {
         ("reconnect.backoff.max.ms", "200"),
         ("metadata.max.age.ms", "1000"),
     ];
-    Script(Plan {
+    let plan = Plan {
         // Its network takes 15 ms one way: nothing was sent before the first faults begin, and
         // bursts are in flight together.
         seed: 1,
@@ -59,14 +63,15 @@ pub(crate) fn script(nodes: i32) -> Script {
         chaos: 4000,
         faults: Vec::new(),
         survivable: true,
-    })
+    };
+    Script { plan, spread: 0 }
 }
 
 impl Script {
     /// Another value of a setting.
     pub(crate) fn set(mut self, name: &str, value: &str) -> Self {
-        self.0.settings.retain(|(known, _)| known != name);
-        self.0.settings.push((name.to_owned(), value.to_owned()));
+        self.plan.settings.retain(|(known, _)| known != name);
+        self.plan.settings.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -83,7 +88,7 @@ impl Script {
 
     /// Anything else about the plan.
     pub(crate) fn with(mut self, change: impl FnOnce(&mut Plan)) -> Self {
-        change(&mut self.0);
+        change(&mut self.plan);
         self
     }
 
@@ -99,28 +104,33 @@ impl Script {
 
     /// From one time to the other, this goes wrong.
     pub(crate) fn during(mut self, at: u64, until: u64, fault: Fault) -> Self {
-        self.0.faults.push(PlannedFault { at, until, fault });
+        self.plan.faults.push(PlannedFault { at, until, fault });
         self
     }
 
     /// From one time to the other, this goes wrong on every node.
     pub(crate) fn everywhere(mut self, at: u64, until: u64, fault: impl Fn(i32) -> Fault) -> Self {
-        for node in 1..=self.0.nodes {
+        for node in 1..=self.plan.nodes {
             self = self.during(at, until, fault(node));
         }
+        self.spread += self.plan.nodes as usize - 1;
         self
     }
 
-    /// Lives through it: no promise is broken, and each kind of fault was felt.
+    /// Lives through it: no promise is broken, and every fault was felt; one that strikes
+    /// everywhere, on some node.
     #[track_caller]
     pub(crate) fn run(self) -> Story {
-        let plan = self.0;
+        let Self { plan, spread } = self;
         let report = run(&plan);
         assert!(report.is_clean(), "{plan}\n{report}");
         for kind in plan.kinds() {
             let felt = report.faults.contains_key(&kind);
             assert!(felt, "nobody felt {}: {plan}\n{report}", kind.name());
         }
+        let felt: u64 = report.faults.values().sum();
+        let least = plan.faults.len() - spread;
+        assert!(felt >= least as u64, "{felt} of {least} faults were felt: {plan}\n{report}");
         assert!(report.records > 50, "hardly a record: {plan}\n{report}");
         Story { plan, report }
     }
