@@ -87,4 +87,11 @@ mod regressions {
             clean(seed, &Profile::default());
         }
     }
+
+    #[test]
+    fn p20_metadata_is_asked_elsewhere_while_the_broker_that_owes_it_is_silent() {
+        for seed in [1420, 19685] {
+            clean(seed, &Profile::default());
+        }
+    }
 }

@@ -6,6 +6,11 @@ use crate::acks::retry::{Rng, backoff};
 use crate::connection::ConnId;
 use crate::time::Instant;
 
+/// A broker that has not answered for so long is not waited for if another can be asked: what it
+/// was sent before may hold it up until `request.timeout.ms`. Doubled for each in a row, so that
+/// a network that is slow everywhere is heard in the end.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// The state of asking. One round is under way at a time: a request about the topics that are not
 /// known yet, one about those that are, or both.
 #[derive(Debug, Default)]
@@ -16,13 +21,20 @@ pub struct Refresh {
     round: Option<Round>,
     not_before: Instant,
     failures: u32,
+    /// Rounds in a row that were given up.
+    unheard: u32,
+    /// Rounds begun, by which answers are told apart.
+    rounds: u64,
     /// When what is known was last confirmed.
     last: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Round {
+    number: u64,
     conn: ConnId,
+    /// When another broker may be asked in its place.
+    until: Instant,
     /// Answers that are still to come.
     awaited: usize,
     leaders: bool,
@@ -41,16 +53,32 @@ impl Refresh {
         self.wanted = true;
     }
 
-    /// When to ask next; `None` while an answer is awaited.
+    /// When to ask next; while an answer is awaited, when to ask another broker than
+    /// [`Refresh::asked`].
     #[must_use]
     pub fn next(&self, max_age: Duration) -> Option<Instant> {
-        if self.round.is_some() {
-            return None;
+        if let Some(round) = &self.round {
+            return Some(round.until);
         }
         let by_age = self.last.map(|last| last.saturating_add(max_age));
         match (self.wanted, by_age) {
             (true, _) => Some(self.not_before),
             (false, by_age) => by_age.map(|at| at.max(self.not_before)),
+        }
+    }
+
+    /// The connection that owes an answer.
+    #[must_use]
+    pub fn asked(&self) -> Option<ConnId> {
+        self.round.as_ref().map(|round| round.conn)
+    }
+
+    /// The answer that is awaited is no longer: somebody else will be asked the same.
+    pub fn give_up(&mut self) {
+        if let Some(round) = self.round.take() {
+            self.wanted = true;
+            self.leaders |= round.leaders;
+            self.unheard += 1;
         }
     }
 
@@ -61,10 +89,22 @@ impl Refresh {
     }
 
     /// So many requests were sent; `leaders`: one of them is about the topics that are known.
-    pub fn sent(&mut self, conn: ConnId, awaited: usize, leaders: bool) {
-        self.round = Some(Round { conn, awaited, leaders, complete: true });
+    /// Returns the round's number.
+    pub fn sent(&mut self, conn: ConnId, now: Instant, awaited: usize, leaders: bool) -> u64 {
+        self.rounds += 1;
+        let number = self.rounds;
+        let until = now.saturating_add(PATIENCE.saturating_mul(1 << self.unheard.min(16)));
+        self.round = Some(Round { number, conn, until, awaited, leaders, complete: true });
         self.wanted = false;
         self.leaders &= !leaders;
+        number
+    }
+
+    /// Is an answer of this round awaited? What comes after it was given up is older than what
+    /// was learned meanwhile.
+    #[must_use]
+    pub fn awaits(&self, round: u64) -> bool {
+        self.round.as_ref().is_some_and(|it| it.number == round)
     }
 
     /// An answer came. `complete`: nothing that is waited for is missing from it.
@@ -76,6 +116,7 @@ impl Refresh {
         rng: &mut Rng,
     ) {
         let Some(round) = &mut self.round else { return };
+        self.unheard = 0;
         round.awaited -= 1;
         round.complete &= complete;
         if round.awaited > 0 {

@@ -40,8 +40,8 @@ pub enum Phase {
 pub enum Asked {
     /// ApiVersions, in this version.
     ApiVersions(i16),
-    /// Metadata, in this version.
-    Metadata(i16),
+    /// Metadata, in this round of asking and in this version.
+    Metadata(u64, i16),
     /// InitProducerId, in this version.
     InitProducerId(i16),
     /// Produce, in this version.

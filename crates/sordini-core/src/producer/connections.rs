@@ -53,10 +53,12 @@ impl Producer {
         None
     }
 
-    /// A ready connection to whichever broker; starts one if there is none and none is coming.
-    pub(super) fn any_connection(&mut self) -> Option<ConnId> {
+    /// A ready connection to whichever broker, `but` for one; starts one if there is none and none
+    /// is coming.
+    pub(super) fn any_connection(&mut self, but: Option<ConnId>) -> Option<ConnId> {
         let now = self.now;
         let ready = self.connections.values().filter(|connection| connection.can_send(now));
+        let ready = ready.filter(|connection| Some(connection.id) != but);
         if let Some(least) = ready.min_by_key(|connection| connection.in_flight()) {
             return Some(least.id);
         }

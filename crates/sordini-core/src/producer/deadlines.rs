@@ -54,12 +54,10 @@ impl Producer {
 
     fn discovery_deadline(&self) -> Option<Instant> {
         let refresh = self.refresh.next(self.config.metadata_max_age);
-        let due = [refresh, self.identity.next_request()].into_iter().flatten().min()?;
-        if due > self.now {
-            return Some(due);
-        }
+        let asks = [refresh, self.identity.next_request()].into_iter().flatten();
         // Due, and not asked: no connection is ready, so the next attempt at one counts.
-        self.next_candidate_at()
+        let attempt = asks.clone().any(|at| at <= self.now).then(|| self.next_candidate_at());
+        asks.chain(attempt.flatten()).filter(|at| *at > self.now).min()
     }
 
     /// Fails what has outlived `delivery.timeout.ms`, oldest first.

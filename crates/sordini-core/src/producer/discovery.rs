@@ -37,16 +37,19 @@ impl Producer {
         if !refresh && !identify {
             return;
         }
-        let Some(conn) = self.any_connection() else {
-            self.note_silence();
-            return;
-        };
         if refresh {
-            self.ask_metadata(conn);
+            // Who owes an answer is not asked again; without another it is waited for.
+            if let Some(conn) = self.any_connection(self.refresh.asked()) {
+                self.refresh.give_up();
+                self.ask_metadata(conn);
+            }
             self.note_silence();
         }
         if identify {
-            self.ask_producer_id(conn);
+            match self.any_connection(None) {
+                Some(conn) => self.ask_producer_id(conn),
+                None => self.note_silence(),
+            }
         }
     }
 
@@ -102,7 +105,7 @@ impl Producer {
         if !used.is_empty() || groups.is_empty() {
             groups.push((used, false));
         }
-        self.refresh.sent(conn, groups.len(), leaders);
+        let round = self.refresh.sent(conn, self.now, groups.len(), leaders);
         for (topics, create) in groups {
             let request = MetadataRequest {
                 topics: Some(topics),
@@ -112,11 +115,15 @@ impl Producer {
             let Some(versions) = self.connections.get(&conn).and_then(Connection::versions) else {
                 return;
             };
-            self.ask(conn, &request, versions.metadata, Asked::Metadata(versions.metadata));
+            let version = versions.metadata;
+            self.ask(conn, &request, version, Asked::Metadata(round, version));
         }
     }
 
-    pub(super) fn on_metadata(&mut self, response: MetadataResponse) {
+    pub(super) fn on_metadata(&mut self, round: u64, response: MetadataResponse) {
+        if !self.refresh.awaits(round) {
+            return;
+        }
         add(&self.accumulator.counters().metadata_refreshes, 1);
         let brokers: BTreeMap<i32, Address> = response
             .brokers

@@ -119,10 +119,10 @@ impl Producer {
         let text = |error: DecodeError| format!("the broker's answer does not decode: {error}");
         match asked {
             Asked::ApiVersions(version) => self.on_api_versions(conn, version, frame),
-            Asked::Metadata(version) => {
+            Asked::Metadata(round, version) => {
                 let response = decode::<MetadataRequest>(frame, version).map_err(text)?;
                 self.throttle(conn, response.throttle_time_ms);
-                self.on_metadata(response);
+                self.on_metadata(round, response);
                 Ok(())
             }
             Asked::InitProducerId(version) => {

@@ -533,3 +533,69 @@ fn a_leader_that_does_not_answer_a_connect_does_not_hold_up_the_search_for_anoth
     world.node(2).vanished = false;
     world.end();
 }
+
+/// How many answers about metadata were taken in.
+fn heard(world: &World) -> u64 {
+    world.producer.accumulator.counters().snapshot().metadata_refreshes
+}
+
+/// The last broker that was asked for metadata.
+fn last_asked(world: &World) -> i32 {
+    let asked = world.model.seen.iter().rfind(|it| it.api == ApiKey::Metadata);
+    asked.expect("metadata was asked for").node
+}
+
+#[test]
+fn a_broker_that_owes_metadata_does_not_hold_up_what_another_can_tell() {
+    // D2, D7: the answer may stand behind one that comes at request.timeout.ms, or never.
+    let mut world = ready(3, 3);
+    world.model.names_leaders = false;
+    (1..=3).for_each(|node| world.node(node).held = true);
+    world.producer.refresh.want();
+    world.run(200);
+    let silent = last_asked(&world);
+    let others: Vec<i32> = (1..=3).filter(|node| *node != silent).collect();
+    others.iter().for_each(|node| world.release(*node));
+    let [from, to] = others[..] else { panic!("two are left") };
+    let led = |world: &mut World, at: i32| world.model.part(&("t".into(), at)).leader == from;
+    let partition = (0..3).find(|at| led(&mut world, *at)).expect("each leads one");
+    moves(&mut world, partition, to);
+    let id = world.send_to("t", Some(partition));
+    world.run(3000);
+    assert!(world.is_resolved(id), "another broker was asked");
+    let before = heard(&world);
+    world.release(silent);
+    world.run(200);
+    assert_eq!(heard(&world), before, "an answer that was given up is out of date");
+    world.end();
+}
+
+#[test]
+fn where_only_a_silent_broker_is_connected_another_is_sought() {
+    // D5, D7
+    let mut world = ready(2, 1);
+    assert!(world.conns(2).is_empty(), "it leads nothing");
+    world.node(1).held = true;
+    world.producer.refresh.want();
+    world.run(500);
+    assert_eq!(last_asked(&world), 1);
+    world.run(2000);
+    assert_eq!(last_asked(&world), 2);
+    world.release(1);
+    world.end();
+}
+
+#[test]
+fn brokers_that_are_all_slow_are_heard_in_the_end() {
+    // Each answer takes longer than what is waited for before the other broker is asked.
+    let mut world = ready(2, 2);
+    for node in 1..=2 {
+        let slow = std::iter::repeat_n(Reaction::Delay(5000), 30);
+        world.node(node).react(ApiKey::Metadata, slow);
+    }
+    let before = heard(&world);
+    world.producer.refresh.want();
+    world.run(15_000);
+    assert!(heard(&world) > before, "patience grows");
+    world.end();
+}
