@@ -271,6 +271,7 @@ impl World {
                 }
                 drop(delivered.resolve());
             }
+            Output::HandBack(_) => unreachable!("nothing is to be handed back here"),
             Output::Finish { token, result } => {
                 self.hash.add(format!("finish {token:?} {result:?}").as_bytes());
                 self.finished.push((token, result));

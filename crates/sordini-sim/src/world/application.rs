@@ -155,11 +155,9 @@ impl World<'_> {
         let content = submitted.content();
         let topic_number = submitted.topic;
         let (partition, timestamp) = (submitted.explicit, submitted.shape.timestamp);
-        let headers: Vec<Header<'_>> = content
-            .headers
-            .iter()
-            .map(|(name, value)| Header { name, value: value.as_deref() })
-            .collect();
+        let headers = content.headers.iter();
+        let headers: Vec<Header<'_>> =
+            headers.map(|(name, value)| Header { name, value: value.as_deref() }).collect();
         let record = Record {
             key: content.key.as_deref(),
             value: content.value.as_deref(),
