@@ -222,7 +222,10 @@ fn twist(rng: &mut Rng, kind: FaultKind, targets: &Targets) -> Fault {
         FaultKind::Silence => Twist::Silence,
         FaultKind::CloseBefore => Twist::CloseBefore,
         FaultKind::CloseAfter => Twist::CloseAfter,
-        FaultKind::Garbage => Twist::Garbage(rng.pick(&[4, 9, 60])),
+        FaultKind::Garbage => match rng.pick(&[4, 9, 60]) {
+            9 => Twist::Twice,
+            len => Twist::Garbage(len),
+        },
         _ => Twist::Hold(rng.pick(&[20, 300, 2000])),
     };
     // Only Produce has something to be done before an error.

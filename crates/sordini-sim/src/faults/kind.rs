@@ -115,7 +115,7 @@ impl Twist {
             Self::Silence => FaultKind::Silence,
             Self::CloseBefore => FaultKind::CloseBefore,
             Self::CloseAfter => FaultKind::CloseAfter,
-            Self::Garbage(_) => FaultKind::Garbage,
+            Self::Garbage(_) | Self::Twice => FaultKind::Garbage,
         }
     }
 }

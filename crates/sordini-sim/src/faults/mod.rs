@@ -97,6 +97,8 @@ pub enum Twist {
     CloseAfter,
     /// Does it, and answers so many bytes of nonsense.
     Garbage(u16),
+    /// Answers twice, whatever it is asked next.
+    Twice,
 }
 
 /// A disk operation.
@@ -322,6 +324,7 @@ impl fmt::Display for Twist {
             Self::Silence => f.write_str("done, and never answered"),
             Self::CloseBefore => f.write_str("not done, the connection closed"),
             Self::CloseAfter => f.write_str("done, the connection closed without an answer"),
+            Self::Twice => write!(f, "done, and answered twice"),
             Self::Garbage(len) => write!(f, "done, and answered with {len} bytes of nonsense"),
         }
     }

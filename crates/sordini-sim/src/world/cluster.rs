@@ -15,7 +15,10 @@ impl World<'_> {
     pub(super) fn drain_cluster(&mut self) {
         while let Some(output) = self.cluster.poll_output() {
             match output {
-                ClusterOutput::Broker { output: Output::Send { connection, frame }, .. } => {
+                ClusterOutput::Broker { node, output: Output::Send { connection, frame } } => {
+                    if self.is_doubled(node) {
+                        self.net.answer(self.now, connection.0, frame.clone());
+                    }
                     self.net.answer(self.now, connection.0, frame);
                 }
                 ClusterOutput::Broker { output: Output::Done { .. }, .. } => {}
@@ -27,6 +30,17 @@ impl World<'_> {
             }
         }
         self.take_scheduled();
+    }
+
+    /// Does this answer of the node go out twice?
+    fn is_doubled(&mut self, node: i32) -> bool {
+        let Some((number, left)) = self.doubled.get_mut(&node).filter(|(_, left)| *left > 0) else {
+            return false;
+        };
+        *left -= 1;
+        let number = *number;
+        self.felt.insert(number);
+        !self.healed
     }
 
     /// Carries a message among nodes: late, lost or twice, as the faults of now say.

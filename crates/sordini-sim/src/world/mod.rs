@@ -95,6 +95,8 @@ pub(crate) struct World<'a> {
     peer_rules: Vec<PeerRule>,
     peer_rng: Rng,
     codec_delay: Duration,
+    /// Nodes of which so many answers go out twice, and the fault that makes them.
+    doubled: BTreeMap<i32, (usize, u16)>,
     /// Orders to nodes, by the fault.
     orders: BTreeMap<usize, FaultHandle>,
     felt: BTreeSet<usize>,
@@ -146,6 +148,7 @@ impl<'a> World<'a> {
             peer_rules: Vec::new(),
             peer_rng: Rng::stream(plan.seed, 21),
             codec_delay: Duration::from_micros(20),
+            doubled: BTreeMap::new(),
             orders: BTreeMap::new(),
             felt: BTreeSet::new(),
             healed: false,

@@ -167,6 +167,10 @@ impl World<'_> {
 
     fn twist(&mut self, number: usize, node: i32, api: ApiKey, when: (u16, u16), twist: Twist) {
         let (nth, times) = (u64::from(when.0), u64::from(when.1));
+        if twist == Twist::Twice {
+            self.doubled.insert(node, (number, when.1));
+            return;
+        }
         let faults = self.cluster.faults(node);
         let order = faults.on(api).nth(nth).times(times);
         let handle = match twist {
@@ -181,6 +185,7 @@ impl World<'_> {
                 let bytes: Vec<u8> = (0..len).map(|_| rng.bits() as u8).collect();
                 order.respond_raw(bytes)
             }
+            Twist::Twice => unreachable!("it is no order to the node"),
         };
         self.orders.insert(number, handle);
     }
