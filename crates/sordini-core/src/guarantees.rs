@@ -172,7 +172,7 @@ const fn order(config: &Config) -> Because<Order> {
         because(
             Order::MayChange,
             "enable.idempotence=false with retries and more than one request in flight: a batch \
-             that is retried may land behind its successors",
+             that is retried, or on its way to an old leader, may land behind its successors",
         )
     }
 }

@@ -77,6 +77,13 @@ mod regressions {
     }
 
     #[test]
+    fn p12_p21_p7_what_the_weather_excuses_is_no_violation_and_no_pause_is_skipped() {
+        for seed in [102_619, 202_870, 205_841] {
+            clean(seed, &Profile::default());
+        }
+    }
+
+    #[test]
     fn s4_a_topic_that_was_made_anew_begins_by_itself() {
         clean(7002, &Profile::default());
     }

@@ -331,7 +331,8 @@ impl Producer {
         // All batches that were on their way to the old leader go to the new one without a pause,
         // not only the one whose answer told of it first.
         let leader = self.cluster.leader(key.0, key.1);
-        let moved = news || (leader.is_some() && node.is_some() && leader != node);
+        let deposed = matches!(code, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch);
+        let moved = news || (deposed && leader.is_some() && node.is_some() && leader != node);
         let partition = &self.partitions[&key];
         let meta = partition.line.slots().get(place).and_then(Slot::meta);
         let context = Context {

@@ -3,6 +3,9 @@
 //! With idempotence, or one request in flight. Without idempotence that holds for what was
 //! acknowledged: the bytes of a request that was given up may arrive on a connection that was
 //! given up, at any later time. With `acks=0` it holds within one connection.
+//!
+//! Several requests in flight without idempotence: what was sent again, or to another node since
+//! the leader moved, may be overtaken.
 
 use std::collections::BTreeMap;
 
@@ -38,7 +41,8 @@ fn judge(evidence: &Evidence, tp: Tp, producer: u16, line: &[&Submitted], findin
             last = Some(record);
             continue;
         };
-        let again = before.sent > 1 || record.sent > 1 || connected;
+        let moved = before.sent_to != record.sent_to;
+        let again = before.sent > 1 || record.sent > 1 || moved || connected;
         let allowed = if evidence.promise.acks == Acks::None {
             connected
         } else {

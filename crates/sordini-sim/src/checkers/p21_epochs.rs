@@ -15,7 +15,10 @@ pub(super) fn check(evidence: &Evidence, _: &Places, findings: &mut Findings) {
     for (_, happening) in &evidence.happenings {
         match happening {
             Happening::Bumped { producer, .. } => *bumps.entry(*producer).or_default() += 1,
-            Happening::Refused { producer, code, led: true, .. } if asks_for_an_epoch(*code) => {
+            // Brokers that lie say it of a batch whose elders they have, too.
+            Happening::Refused { producer, code, led, .. }
+                if (*led || evidence.misled) && asks_for_an_epoch(*code) =>
+            {
                 *reasons.entry(*producer).or_default() += 1;
             }
             _ => {}

@@ -316,6 +316,9 @@ fn p12_flags_an_inversion_where_order_is_promised() {
     assert_eq!(broken(&invert(good())), ["P12"]);
     let mut plain = invert(good_for(promise(Acks::All, false)));
     assert_eq!(broken(&plain), ["P12"], "nothing was sent again that could have been overtaken");
+    let mut moved = plain.clone();
+    moved.records[1].sent_to = Some(2);
+    assert_eq!(clean(&moved).seen.reorder, 1, "two leaders, two connections");
     plain.records[1].sent = 2;
     assert_eq!(clean(&plain).seen.reorder, 1);
     plain.promise.in_flight = 1;
