@@ -420,15 +420,6 @@ fn a_real_cluster_in_trouble_keeps_every_promise() {
     );
     for violation in &findings.violations {
         println!("{} broken: {}", violation.invariant, violation.text);
-        let words = violation.text.split(|c: char| !c.is_ascii_digit());
-        for id in words.filter_map(|word| word.parse::<usize>().ok()).filter(|id| *id > 100) {
-            if let Some(it) = evidence.records.get(id) {
-                println!(
-                    "    {id}: {:?} {:?} sent {} to {:?}",
-                    it.accepted, it.done, it.sent, it.sent_to
-                );
-            }
-        }
     }
     assert!(findings.violations.is_empty(), "promises were broken");
     if seconds.is_none() {

@@ -1,6 +1,13 @@
 //! A record-batch encoder for tests, written from the format alone: neither the reader that is
 //! tested nor the producer's encoder has a part in it.
 
+use bytes::Bytes;
+use sordini_protocol::messages::produce::{
+    PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
+    TopicProduceData,
+};
+use sordini_protocol::{ErrorCode, Uuid};
+
 use crate::log::batch::Header;
 
 /// A batch of records with null keys.
@@ -85,6 +92,40 @@ impl TestBatch {
         reseal(&mut out);
         out
     }
+}
+
+/// A batch of the time at which the tests' clocks begin.
+pub(crate) fn batch(values: &[&str]) -> TestBatch {
+    TestBatch::of(values).timestamp(1_700_000_000_000)
+}
+
+/// A request for one partition.
+pub(crate) fn produce_to(
+    topic_id: Uuid,
+    index: i32,
+    batch: &TestBatch,
+    acks: i16,
+) -> ProduceRequest {
+    let records = Some(Bytes::from(batch.encode()));
+    ProduceRequest {
+        acks,
+        timeout_ms: 1000,
+        topic_data: vec![TopicProduceData {
+            topic_id,
+            partition_data: vec![PartitionProduceData { index, records }],
+            ..TopicProduceData::default()
+        }],
+        ..ProduceRequest::default()
+    }
+}
+
+/// What became of the first partition of a request.
+pub(crate) fn answer(response: &ProduceResponse) -> PartitionProduceResponse {
+    response.responses[0].partition_responses[0].clone()
+}
+
+pub(crate) fn code(answer: &PartitionProduceResponse) -> ErrorCode {
+    ErrorCode::from_code(answer.error_code)
 }
 
 /// Puts the right CRC into a batch that was changed.

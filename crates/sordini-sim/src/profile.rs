@@ -54,6 +54,13 @@ fn said(settings: &[(&str, &str)]) -> Vec<(String, String)> {
     settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
+/// These, and every record sent at once, with half a minute to be delivered.
+fn quietly(settings: &[(&str, &str)]) -> Vec<(String, String)> {
+    let mut all = said(settings);
+    all.extend(said(&[("linger.ms", "0"), ("delivery.timeout.ms", "30000")]));
+    all
+}
+
 impl Default for Profile {
     fn default() -> Self {
         Self {
@@ -117,19 +124,13 @@ impl Profile {
 
     /// Controls that break what weak settings do not promise.
     fn weak_settings() -> Vec<Self> {
-        let quiet = said(&[("linger.ms", "0"), ("delivery.timeout.ms", "30000")]);
-        let base = Self { settings: quiet, survivable: false, ..Self::default() };
-        let with = |settings: &[(&str, &str)]| {
-            let mut all = said(settings);
-            all.extend(base.settings.clone());
-            all
-        };
+        let base = Self { survivable: false, ..Self::default() };
         let plain = ("enable.idempotence", "false");
         vec![
             Self {
                 name: "C-a",
                 about: "acks=0 and killed brokers lose records",
-                settings: with(&[("acks", "0"), plain, ("retries", "0")]),
+                settings: quietly(&[("acks", "0"), plain, ("retries", "0")]),
                 menu: Menu::of(&[FaultKind::Kill]),
                 sure: vec![FaultKind::Kill],
                 survivable: true,
@@ -139,7 +140,7 @@ impl Profile {
             Self {
                 name: "C-b",
                 about: "acks=1 and a leader killed before others had it lose records",
-                settings: with(&[("acks", "1"), plain]),
+                settings: quietly(&[("acks", "1"), plain]),
                 nodes: vec![2, 3],
                 menu: Menu::of(&[FaultKind::Kill, FaultKind::PeerDelay, FaultKind::PeerCut]),
                 sure: vec![FaultKind::Kill, FaultKind::PeerDelay],
@@ -150,7 +151,7 @@ impl Profile {
             Self {
                 name: "C-c",
                 about: "retries without idempotence, and answers that are lost, double records",
-                settings: with(&[("acks", "all"), plain, ("request.timeout.ms", "1000")]),
+                settings: quietly(&[("acks", "all"), plain, ("request.timeout.ms", "1000")]),
                 menu: Menu::of(&[FaultKind::Silence, FaultKind::CloseAfter]),
                 sure: vec![FaultKind::CloseAfter],
                 survivable: true,
@@ -160,7 +161,7 @@ impl Profile {
             Self {
                 name: "C-d",
                 about: "five in flight without idempotence, and errors of single batches, invert",
-                settings: with(&[
+                settings: quietly(&[
                     ("acks", "all"),
                     plain,
                     ("max.in.flight.requests.per.connection", "5"),
@@ -177,19 +178,13 @@ impl Profile {
 
     /// Controls that break what safe settings promise, by faults that they do not survive.
     fn harsh_faults() -> Vec<Self> {
-        let quiet = said(&[("linger.ms", "0"), ("delivery.timeout.ms", "30000")]);
-        let base = Self { settings: quiet, survivable: false, ..Self::default() };
-        let with = |settings: &[(&str, &str)]| {
-            let mut all = said(settings);
-            all.extend(base.settings.clone());
-            all
-        };
+        let base = Self { survivable: false, ..Self::default() };
         let safe = [("acks", "all"), ("enable.idempotence", "true")];
         vec![
             Self {
                 name: "C-e",
                 about: "unclean elections lose what acks=all acknowledged, and that is told",
-                settings: with(&safe),
+                settings: quietly(&safe),
                 nodes: vec![2, 3],
                 min_insync: vec![1],
                 menu: Menu::of(&[FaultKind::UncleanElection, FaultKind::PeerCut]),
@@ -201,7 +196,7 @@ impl Profile {
             Self {
                 name: "C-f",
                 about: "min.insync.replicas=1 and two failures lose records",
-                settings: with(&safe),
+                settings: quietly(&safe),
                 nodes: vec![2, 3],
                 min_insync: vec![1],
                 fsync: Some(false),
@@ -232,7 +227,7 @@ impl Profile {
             Self {
                 name: "C-i",
                 about: "without fsync a loss of power loses what was acknowledged",
-                settings: with(&safe),
+                settings: quietly(&safe),
                 nodes: vec![1],
                 min_insync: vec![1],
                 fsync: Some(false),

@@ -116,13 +116,15 @@ fn describe(broker: &Broker, name: &str) -> Option<MetadataResponseTopic> {
             isr_nodes: vec![node],
             ..MetadataResponsePartition::default()
         });
-    Some(MetadataResponseTopic {
-        name: Some(name.to_owned()),
-        topic_id: topic.id,
-        is_internal: INTERNAL_TOPICS.contains(&name),
-        partitions: partitions.collect(),
-        ..MetadataResponseTopic::default()
-    })
+    Some(described(name, topic.id, partitions.collect()))
+}
+
+fn described(
+    name: &str,
+    topic_id: Uuid,
+    partitions: Vec<MetadataResponsePartition>,
+) -> MetadataResponseTopic {
+    MetadataResponseTopic { partitions, ..failure(Some(name), topic_id, ErrorCode::None) }
 }
 
 /// A topic as a node of a cluster sees it.
@@ -146,13 +148,7 @@ fn describe_viewed(view: &Image, name: &str) -> Option<MetadataResponseTopic> {
                 .collect(),
         }
     });
-    Some(MetadataResponseTopic {
-        name: Some(name.to_owned()),
-        topic_id: topic.id,
-        is_internal: INTERNAL_TOPICS.contains(&name),
-        partitions: partitions.collect(),
-        ..MetadataResponseTopic::default()
-    })
+    Some(described(name, topic.id, partitions.collect()))
 }
 
 fn failure(name: Option<&str>, topic_id: Uuid, code: ErrorCode) -> MetadataResponseTopic {

@@ -15,15 +15,12 @@ use sordini_protocol::messages::init_producer_id::*;
 use sordini_protocol::messages::list_offsets::*;
 use sordini_protocol::messages::metadata::*;
 use sordini_protocol::messages::offset_for_leader_epoch::*;
-use sordini_protocol::messages::produce::{
-    PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
-    TopicProduceData,
-};
+use sordini_protocol::messages::produce::{PartitionProduceResponse, ProduceRequest};
 use sordini_protocol::{ApiKey, ErrorCode, Request, frame};
 
 use super::*;
 use crate::storage::{FaultyStorage, MemoryStorage, StorageFaults, StorageOp};
-use crate::test_batch::TestBatch;
+use crate::test_batch::{TestBatch, answer, batch, code, produce_to};
 
 const CONN: ConnectionId = ConnectionId(1);
 const OTHER: ConnectionId = ConnectionId(2);
@@ -148,36 +145,8 @@ fn decode<R: Request>(frame: &Bytes, version: i16) -> R::Response {
     response
 }
 
-fn produce_to(topic_id: Uuid, index: i32, batch: &TestBatch, acks: i16) -> ProduceRequest {
-    ProduceRequest {
-        acks,
-        timeout_ms: 1000,
-        topic_data: vec![TopicProduceData {
-            topic_id,
-            partition_data: vec![PartitionProduceData {
-                index,
-                records: Some(Bytes::from(batch.encode())),
-            }],
-            ..TopicProduceData::default()
-        }],
-        ..ProduceRequest::default()
-    }
-}
-
-fn answer(response: &ProduceResponse) -> PartitionProduceResponse {
-    response.responses[0].partition_responses[0].clone()
-}
-
-fn code(answer: &PartitionProduceResponse) -> ErrorCode {
-    ErrorCode::from_code(answer.error_code)
-}
-
 fn fetched(response: &FetchResponse) -> &PartitionData {
     &response.responses[0].partitions[0]
-}
-
-fn batch(values: &[&str]) -> TestBatch {
-    TestBatch::of(values).timestamp(1_700_000_000_000)
 }
 
 mod apis;

@@ -173,16 +173,15 @@ impl Broker {
         }
         if offset > high_before
             && let Some(node) = self.node_mut()
-            && let Some(at) = node.name(data.topic, data.partition)
         {
-            let (node_id, as_leader) = (node.id, false);
-            node.trace(|| ClusterTrace::HighWatermark {
-                node: node_id,
+            let event = |node, at| ClusterTrace::HighWatermark {
+                node,
                 at,
                 offset,
                 leader_epoch,
-                as_leader,
-            });
+                as_leader: false,
+            };
+            node.trace((data.topic, data.partition), event);
         }
     }
 
@@ -207,10 +206,9 @@ impl Broker {
         let to = log.log_end();
         if to != was
             && let Some(node) = self.node_mut()
-            && let Some(at) = node.name(data.topic, data.partition)
         {
-            let (node_id, by_storage) = (node.id, false);
-            node.trace(|| ClusterTrace::Truncated { node: node_id, at, to, was, by_storage });
+            let event = |node, at| ClusterTrace::Truncated { node, at, to, was, by_storage: false };
+            node.trace((data.topic, data.partition), event);
         }
         self.append_fetched(now, name, data)
     }
@@ -223,17 +221,14 @@ impl Broker {
             let Some((partition, storage)) = self.partition(name, data.partition) else { break };
             partition.log.append_as_follower(storage, &batch, now.wall_ms)?;
             let Some(node) = self.node_mut() else { break };
-            let (node_id, at) = (node.id, node.name(data.topic, data.partition));
-            if let Some(at) = at {
-                node.trace(|| ClusterTrace::Appended {
-                    node: node_id,
-                    at,
-                    base_offset: header.base_offset(),
-                    leader_epoch: header.leader_epoch(),
-                    as_leader: false,
-                    batch,
-                });
-            }
+            node.trace((data.topic, data.partition), |node, at| ClusterTrace::Appended {
+                node,
+                at,
+                base_offset: header.base_offset(),
+                leader_epoch: header.leader_epoch(),
+                as_leader: false,
+                batch,
+            });
         }
         Ok(())
     }

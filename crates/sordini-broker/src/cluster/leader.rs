@@ -172,15 +172,13 @@ impl Broker {
         node.news.insert((id, index));
         if let Some(batch) = batch
             && let Some(header) = Header::new(&batch)
-            && let Some(at) = node.name(id, index)
         {
-            let (node_id, as_leader) = (node.id, true);
-            node.trace(|| ClusterTrace::Appended {
-                node: node_id,
+            node.trace((id, index), |node, at| ClusterTrace::Appended {
+                node,
                 at,
                 base_offset: header.base_offset(),
                 leader_epoch: header.leader_epoch(),
-                as_leader,
+                as_leader: true,
                 batch,
             });
         }
@@ -213,17 +211,14 @@ impl Broker {
         self.note_readable(id, index, u64::MAX);
         let Some(node) = self.node_mut() else { return };
         node.settled.insert((id, index));
-        let (node_id, at) = (node.id, node.name(id, index));
-        if let Some(at) = at {
-            let as_leader = true;
-            node.trace(|| ClusterTrace::HighWatermark {
-                node: node_id,
-                at,
-                offset,
-                leader_epoch,
-                as_leader,
-            });
-        }
+        let event = |node, at| ClusterTrace::HighWatermark {
+            node,
+            at,
+            offset,
+            leader_epoch,
+            as_leader: true,
+        };
+        node.trace((id, index), event);
     }
 
     /// A follower asks for what it lacks, and says by that what it has.

@@ -99,9 +99,17 @@ impl Node {
         self.seq
     }
 
-    pub(super) fn trace(&mut self, event: impl FnOnce() -> ClusterTrace) {
-        if self.config.traced {
-            self.traces.push(event());
+    /// Tells of something that happened to a partition here; nothing is looked up where nobody
+    /// wants to know.
+    pub(super) fn trace(
+        &mut self,
+        (id, index): (Uuid, i32),
+        event: impl FnOnce(i32, PartitionId) -> ClusterTrace,
+    ) {
+        if self.config.traced
+            && let Some(at) = self.name(id, index)
+        {
+            self.traces.push(event(self.id, at));
         }
     }
 
@@ -116,7 +124,7 @@ impl Node {
     }
 
     /// Names a partition in a trace.
-    pub(super) fn name(&self, id: Uuid, partition: i32) -> Option<PartitionId> {
+    fn name(&self, id: Uuid, partition: i32) -> Option<PartitionId> {
         let topic = self.view.topic(&id)?;
         Some(PartitionId { id, topic: Arc::clone(&topic.name), partition })
     }

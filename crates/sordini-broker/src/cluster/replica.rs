@@ -154,10 +154,8 @@ impl Broker {
             topic.partitions.insert(index, partition);
         }
         if let Some(node) = self.node_mut() {
-            let (id, at) = (node.id, node.name(topic.id, index));
-            if let Some(at) = at {
-                node.trace(|| ClusterTrace::Opened { node: id, at, log_start, log_end });
-            }
+            let at = (topic.id, index);
+            node.trace(at, |node, at| ClusterTrace::Opened { node, at, log_start, log_end });
         }
         Ok(())
     }
@@ -202,10 +200,9 @@ impl Broker {
         self.forget_role(id, index);
         let Some(node) = self.node_mut() else { return Ok(()) };
         if leads {
-            let (at, leader_epoch) = (node.name(id, index), image.leader_epoch);
-            if let Some(at) = at {
-                node.trace(|| ClusterTrace::Leads { node: me, at, leader_epoch, start });
-            }
+            let leader_epoch = image.leader_epoch;
+            let event = |node, at| ClusterTrace::Leads { node, at, leader_epoch, start };
+            node.trace((id, index), event);
             self.advance(now, name, index);
         } else if image.leader >= 0 {
             node.fetchers.entry(image.leader).or_default().follow((id, index));

@@ -285,12 +285,24 @@ impl PartitionLog {
             }
         }
         self.roll_if_due(storage, &header, size as u64, wall_ms)?;
-        self.write(storage, &header, body)?;
+        self.store(storage, &header, body, wall_ms)?;
+        Ok(Appended::New { base: header.base_offset(), last: header.last_offset() })
+    }
+
+    /// Writes a batch at the log's end, and notes its producer.
+    fn store(
+        &mut self,
+        storage: &mut dyn Storage,
+        header: &Header,
+        body: &[u8],
+        wall_ms: i64,
+    ) -> Result<(), LogError> {
+        self.write(storage, header, body)?;
         if header.producer_id() != NO_PRODUCER_ID {
-            self.producers.appended(&header, wall_ms);
+            self.producers.appended(header, wall_ms);
         }
         self.log_end = header.last_offset() + 1;
-        Ok(Appended::New { base: header.base_offset(), last: header.last_offset() })
+        Ok(())
     }
 
     fn write(

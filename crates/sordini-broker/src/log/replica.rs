@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::batch::{self, HEADER_LEN, Header, NO_PRODUCER_ID};
+use super::batch::{self, HEADER_LEN, Header};
 use super::producers::Producers;
 use super::segment::Segment;
 use super::{LogError, PartitionLog, Recovery};
@@ -34,12 +34,7 @@ impl PartitionLog {
         if self.epochs.assign(header.leader_epoch(), self.log_end) {
             self.write_epochs(storage).map_err(|e| self.storage_error(e))?;
         }
-        self.write(storage, &header, &bytes[HEADER_LEN..])?;
-        if header.producer_id() != NO_PRODUCER_ID {
-            self.producers.appended(&header, wall_ms);
-        }
-        self.log_end = header.last_offset() + 1;
-        Ok(())
+        self.store(storage, &header, &bytes[HEADER_LEN..], wall_ms)
     }
 
     /// Cuts off all batches that reach `offset` or lie behind it, and forgets what was known of

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sordini_protocol::ApiKey;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use super::Server;
 use super::connection::{self, Shared};
@@ -322,12 +322,7 @@ impl ServerBuilder {
         let died = |_| StartError::Thread(io::Error::other("it died while opening"));
         let (faults, monitor, recovered) = opening.await.map_err(died)??;
         let (stop, stopped) = watch::channel(false);
-        let shared = Shared {
-            commands: commands.clone(),
-            room: connection::room(limits.total_queued_bytes),
-            places: std::sync::Arc::new(Semaphore::new(limits.connections)),
-            limits,
-        };
+        let shared = Shared::new(commands.clone(), limits);
         tokio::spawn(accept(listener, 0, shared, stopped));
         let thread = Some(thread);
         Ok(Server { addr, advertised, commands, faults, monitor, recovered, stop, thread })

@@ -7,10 +7,10 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use super::builder::{Limits, StartError, UNSENT_MAX, accept, unpredictable};
-use super::connection::{self, Shared};
+use super::connection::Shared;
 use super::controller_log::ControllerLog;
 use super::core::{self, Command};
 use super::machine::{self, Machine, Nodes};
@@ -102,12 +102,7 @@ impl ClusterServer {
         let died = |_| StartError::Thread(std::io::Error::other("it died while opening"));
         opening.await.map_err(died)??;
         let (stop, stopped) = watch::channel(false);
-        let shared = Shared {
-            commands: commands.clone(),
-            room: connection::room(limits.total_queued_bytes),
-            places: std::sync::Arc::new(Semaphore::new(limits.connections)),
-            limits,
-        };
+        let shared = Shared::new(commands.clone(), limits);
         for (node, listener) in (1i32..).zip(listeners) {
             tokio::spawn(accept(listener, node, shared.clone(), stopped.clone()));
         }

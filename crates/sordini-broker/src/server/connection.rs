@@ -28,7 +28,7 @@ const GROW_BY: usize = 64 * 1024;
 const REQUESTS_AHEAD: usize = 900;
 
 /// Room for requests that wait, of one connection or of all.
-pub(super) fn room(bytes: usize) -> Arc<Semaphore> {
+fn room(bytes: usize) -> Arc<Semaphore> {
     let permits = (bytes / PERMIT_BYTES).clamp(1, Semaphore::MAX_PERMITS);
     Arc::new(Semaphore::new(permits.min(u32::MAX as usize)))
 }
@@ -42,6 +42,14 @@ pub(super) struct Shared {
     pub room: Arc<Semaphore>,
     /// Places for connections.
     pub places: Arc<Semaphore>,
+}
+
+impl Shared {
+    pub(super) fn new(commands: Sender<Command>, limits: Limits) -> Self {
+        let room = room(limits.total_queued_bytes);
+        let places = Arc::new(Semaphore::new(limits.connections));
+        Self { commands, limits, room, places }
+    }
 }
 
 /// Room that a request takes until it is answered.

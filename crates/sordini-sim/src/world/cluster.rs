@@ -34,13 +34,16 @@ impl World<'_> {
 
     /// Does this answer of the node go out twice?
     fn is_doubled(&mut self, node: i32) -> bool {
+        if self.healed {
+            return false;
+        }
         let Some((number, left)) = self.doubled.get_mut(&node).filter(|(_, left)| *left > 0) else {
             return false;
         };
         *left -= 1;
         let number = *number;
         self.felt.insert(number);
-        !self.healed
+        true
     }
 
     /// Carries a message among nodes: late, lost or twice, as the faults of now say.

@@ -107,7 +107,7 @@ fn a_topic_that_is_created_again_has_another_id() {
     assert_eq!(code(&world.produce(1, &batch(&["old"]), -1)), ErrorCode::None);
     world.cluster.delete_topic("t").expect("delete");
     world.pump();
-    let stale = produce_to(old, &batch(&["stale"]), -1);
+    let stale = produce_to(old, 0, &batch(&["stale"]), -1);
     assert_eq!(code(&first(&world.ask(1, &stale, 13))), ErrorCode::UnknownTopicId);
     let new = world.create("t", 1, &[]);
     assert_ne!(old, new);

@@ -6,16 +6,13 @@ use sordini_protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic
 use sordini_protocol::messages::find_coordinator::FindCoordinatorRequest;
 use sordini_protocol::messages::init_producer_id::InitProducerIdRequest;
 use sordini_protocol::messages::metadata::{MetadataRequest, MetadataResponse};
-use sordini_protocol::messages::produce::{
-    PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
-    TopicProduceData,
-};
+use sordini_protocol::messages::produce::{PartitionProduceResponse, ProduceRequest};
 use sordini_protocol::{ErrorCode, Request, Uuid, frame};
 
 use super::*;
 use crate::broker::ConnectionId;
 use crate::storage::MemoryStorage;
-use crate::test_batch::TestBatch;
+use crate::test_batch::{TestBatch, answer as first, batch, code, produce_to};
 use crate::time::{Instant, Now};
 use crate::topic_config::TopicConfig;
 
@@ -214,7 +211,7 @@ impl World {
 
     fn produce_request(&self, topic: &str, batch: &TestBatch, acks: i16) -> ProduceRequest {
         let topic_id = self.cluster.topic_id(topic).unwrap_or_default();
-        produce_to(topic_id, batch, acks)
+        produce_to(topic_id, 0, batch, acks)
     }
 
     fn produce(&mut self, node: i32, batch: &TestBatch, acks: i16) -> PartitionProduceResponse {
@@ -252,32 +249,4 @@ impl World {
     fn leader(&self) -> i32 {
         self.cluster.leader("t", 0).expect("a leader").0
     }
-}
-
-fn produce_to(topic_id: Uuid, batch: &TestBatch, acks: i16) -> ProduceRequest {
-    ProduceRequest {
-        acks,
-        timeout_ms: 1000,
-        topic_data: vec![TopicProduceData {
-            topic_id,
-            partition_data: vec![PartitionProduceData {
-                index: 0,
-                records: Some(Bytes::from(batch.encode())),
-            }],
-            ..TopicProduceData::default()
-        }],
-        ..ProduceRequest::default()
-    }
-}
-
-fn first(response: &ProduceResponse) -> PartitionProduceResponse {
-    response.responses[0].partition_responses[0].clone()
-}
-
-fn code(answer: &PartitionProduceResponse) -> ErrorCode {
-    ErrorCode::from_code(answer.error_code)
-}
-
-fn batch(values: &[&str]) -> TestBatch {
-    TestBatch::of(values).timestamp(1_700_000_000_000)
 }
