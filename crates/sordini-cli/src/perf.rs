@@ -28,6 +28,8 @@ The first Ctrl-C delivers what was handed in and prints what was measured until 
 ends at once.
 Exit code: 0 all delivered; 1 something was not; 2 usage or settings; 130 after Ctrl-C, 143 after SIGTERM.";
 
+/// The largest value, in bytes: no broker takes a record of more than 2 GiB.
+const SIZE_MAX: usize = 1 << 30;
 /// Records in one call of the appender.
 const RUN: u64 = 256;
 /// Records whose latency is measured, about.
@@ -52,7 +54,7 @@ pub(crate) struct Args {
     records: u64,
 
     /// Bytes of each value
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = parse_size)]
     size: usize,
 
     /// At most so many records a second
@@ -65,6 +67,12 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     said: Said,
+}
+
+/// Bytes of a value: what fits into memory several times over.
+fn parse_size(text: &str) -> Result<usize, String> {
+    let size = text.parse::<usize>().map_err(|error| error.to_string())?;
+    if size <= SIZE_MAX { Ok(size) } else { Err(format!("{SIZE_MAX} bytes is the most")) }
 }
 
 /// What was measured. The field names are those of `--json`; the latencies are microseconds.

@@ -81,6 +81,10 @@ fn usage_and_settings_are_exit_code_2_and_say_the_remedy() {
         (&["tail", "t", "-X", "fetch.max.byte=1"], &["did you mean fetch.max.bytes"]),
         (&["tail", "t", "--from", "yesterday"], &["yesterday"]),
         (&["perf", "t", "--records", "1", "--size", "1"], &["-b HOST:PORT", "bootstrap.servers"]),
+        (
+            &["perf", "t", "-b", "h:1", "--records", "1", "--size", "18446744073709551615"],
+            &["--size", "18446744073709551615", "1073741824"],
+        ),
         (&["serve", "--listen", "nonsense"], &["nonsense"]),
         (&["serve", "--partitions", "0"], &["--partitions"]),
     ];

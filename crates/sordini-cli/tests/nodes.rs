@@ -112,6 +112,36 @@ fn a_folder_stays_with_its_number_of_nodes() {
 }
 
 #[test]
+fn a_nodes_folder_is_not_opened_by_itself_and_nodes_without_their_cluster_are_not_begun_anew() {
+    let desk = Desk::new();
+    let input = numbers(500);
+    let read = |address: &str| {
+        let read = desk.run(&["tail", "t", "--exit-at-end", "-b", address]).expect(0);
+        assert_eq!(sorted(read.lines()), sorted(lines(input.as_bytes())));
+    };
+    let cluster = desk.serve(&["--nodes", "3"]);
+    desk.run_with(&["produce", "t", "-b", &cluster.address], input.as_bytes()).expect(0);
+    cluster.terminate().expect(0);
+    for node in ["data/node-1", "data/node-2", "data/node-3"] {
+        let remedy = [node, "one node of a cluster", "choose another folder"];
+        desk.run(&["topic", "list", "--data", node]).expect_error(2, &remedy);
+        desk.run(&["tail", "t", "--data", node]).expect_error(2, &remedy);
+        desk.run_with(&["produce", "t", "--data", node], b"1\n").expect_error(2, &remedy);
+    }
+    let cluster = desk.serve(&["--nodes", "3"]);
+    read(&cluster.address);
+    cluster.terminate().expect(0);
+    let file = desk.read("data/sordini.cluster");
+    std::fs::remove_file(desk.path("data/sordini.cluster")).expect("removed");
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--data", "data", "--nodes", "3"];
+    desk.run(&serve).expect_error(2, &["sordini.cluster", "missing", "restore it"]);
+    desk.write("data/sordini.cluster", &file);
+    let cluster = desk.serve(&["--nodes", "3"]);
+    read(&cluster.address);
+    cluster.terminate().expect(0);
+}
+
+#[test]
 fn a_node_listens_behind_the_one_before_it_and_a_port_that_is_in_use_is_named() {
     let desk = Desk::new();
     // The system hands out neighbours seldom: look until two ports behind each other are free.

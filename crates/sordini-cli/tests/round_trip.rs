@@ -136,6 +136,11 @@ fn a_json_line_that_is_no_record_is_rejected_and_the_others_are_not() {
     let desk = Desk::new();
     let input =
         b"{\"value\":\"1\"}\nnot JSON\n{\"value\":\"2\"}\n{\"key\":\"k\"}\n{\"value\":\"3\"}\n";
+    let stamped = "{\"value\":\"a\"}\n{\"value\":\"b\",\"timestamp\":-5}\n{\"value\":\"c\"}\n";
+    let args = ["produce", "stamped", "--from-json", "--json", "--failed", "early"];
+    let summary = desk.run_with(&args, stamped.as_bytes()).expect(1).json();
+    assert_eq!((&summary["delivered"], &summary["rejected"]), (&2.into(), &1.into()), "{summary}");
+    assert_eq!(lines(&desk.read("early")).len(), 1, "a line with a bad time concerns itself alone");
     let args = ["produce", "j", "--from-json", "--json", "--failed", "left", "-p", "0"];
     let ended = desk.run_with(&args, input).expect_error(1, &["line 2 of stdin", "line 4"]);
     assert_eq!(desk.read("left"), b"not JSON\n{\"key\":\"k\"}\n");

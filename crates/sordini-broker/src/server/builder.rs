@@ -88,6 +88,17 @@ pub enum StartError {
         /// How many nodes it was made with.
         nodes: i32,
     },
+    /// The folder is one node's of a cluster: a broker on its own would take its records for
+    /// strays, and the other nodes would then cut theirs to match.
+    #[error(
+        "the folder {} is that of one node of a cluster; serve the folder above it (--nodes), or \
+         choose another folder",
+        folder.display()
+    )]
+    Node {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// The folder is that of a broker on its own.
     #[error(
         "the folder {} holds the data of a single broker; serve it without --nodes, or choose \

@@ -11,7 +11,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::builder::{Limits, StartError, UNSENT_MAX, accept, unpredictable};
 use super::connection::Shared;
-use super::controller_log::ControllerLog;
+use super::controller_log::{self, ControllerLog};
 use super::core::{self, Command};
 use super::machine::{self, Machine, Nodes};
 use crate::broker::OpenError;
@@ -252,7 +252,9 @@ fn storages(folder: Option<PathBuf>) -> machine::OpenStorage {
     Box::new(move |node| match &folder {
         Some(folder) => {
             let disk = DiskStorage::open(folder.join(format!("node-{node}")));
-            disk.map(|disk| Box::new(disk) as Box<dyn Storage>).map_err(machine::unusable)
+            let mut disk = disk.map_err(machine::unusable)?;
+            controller_log::mark(&mut disk, node)?;
+            Ok(Box::new(disk) as Box<dyn Storage>)
         }
         None => Ok(Box::new(memory.entry(node).or_default().clone())),
     })

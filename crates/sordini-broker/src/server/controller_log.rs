@@ -11,6 +11,8 @@ use crate::cluster::{Cluster, Revision};
 use crate::storage::{self, DiskStorage, Storage};
 
 const FILE: &str = "sordini.cluster";
+/// What says of a folder that it is one node's.
+const NODE_FILE: &str = "sordini.node";
 const FILE_MAX: u64 = 64 * 1024 * 1024;
 
 /// The controller's file; nothing where all is kept in memory.
@@ -35,6 +37,8 @@ impl ControllerLog {
             cluster.restore(&text).ok_or_else(damaged)?;
         } else if disk.len(catalog::FILE).map_err(OpenError::Storage)?.is_some() {
             return Err(StartError::Sole { folder });
+        } else if has_nodes(&mut disk).map_err(OpenError::Storage)? {
+            return Err(missing().into());
         }
         let mut log = Self { disk: Some((disk, folder)), saved: None, ended: false };
         log.keep(cluster).map_err(OpenError::Storage)?;
@@ -63,8 +67,19 @@ impl ControllerLog {
     }
 }
 
-/// That a broker on its own may not use a cluster's folder.
+/// Says of a folder that it is one node's.
+pub(super) fn mark(disk: &mut DiskStorage, node: i32) -> io::Result<()> {
+    if disk.len(NODE_FILE)?.is_some() {
+        return Ok(());
+    }
+    storage::replace(disk, "", NODE_FILE, format!("node.id={node}\n").as_bytes(), true)
+}
+
+/// That a broker on its own may not use a cluster's folder, or a node's.
 pub(super) fn refuse(disk: &mut DiskStorage, folder: &Path) -> Result<(), StartError> {
+    if disk.len(NODE_FILE).map_err(OpenError::Storage)?.is_some() {
+        return Err(StartError::Node { folder: folder.to_owned() });
+    }
     let Some(text) = read(disk).map_err(OpenError::Storage)? else { return Ok(()) };
     let nodes = Cluster::saved_nodes(&text).ok_or_else(damaged)?;
     Err(StartError::OtherCluster { folder: folder.to_owned(), nodes })
@@ -76,6 +91,20 @@ fn read(disk: &mut DiskStorage) -> io::Result<Option<String>> {
     }
     let bytes = storage::read_all(disk, FILE, FILE_MAX)?;
     Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+/// Whether nodes' folders are there: without the controller's file they would be begun anew, and
+/// their records removed.
+fn has_nodes(disk: &mut DiskStorage) -> io::Result<bool> {
+    Ok(disk.list("")?.iter().any(|entry| entry.is_dir && entry.name.starts_with("node-")))
+}
+
+fn missing() -> OpenError {
+    let message = format!(
+        "it holds a cluster's nodes, but the cluster's file {FILE} is missing; restore it from a \
+         copy, or choose another folder"
+    );
+    OpenError::Storage(io::Error::new(io::ErrorKind::InvalidData, message))
 }
 
 fn damaged() -> OpenError {

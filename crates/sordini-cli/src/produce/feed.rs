@@ -259,7 +259,9 @@ impl Feed {
     /// Whether a record that was not accepted concerns its line alone (then why), or all of them.
     fn judge(&self, error: SendError) -> Result<String, Stopped> {
         match error {
-            SendError::TooLarge { .. } => Ok(error.to_string()),
+            SendError::TooLarge { .. } | SendError::NegativeTimestamp { .. } => {
+                Ok(error.to_string())
+            }
             // With -p every other line would meet the same.
             SendError::UnknownPartition { .. } if self.shape.partition.is_none() => {
                 Ok(error.to_string())
