@@ -18,6 +18,12 @@ const NOT_IN_THEIRS: &[(&str, i16)] = &[
     ("ApiVersionsRequest", 5),
     ("ApiVersionsResponse", 5),
     ("InitProducerIdRequest", 6),
+    ("TxnOffsetCommitRequest", 6),
+    ("TxnOffsetCommitResponse", 6),
+    ("WriteTxnMarkersRequest", 2),
+    ("WriteTxnMarkersResponse", 2),
+    ("OffsetCommitRequest", 10),
+    ("OffsetFetchRequest", 10),
 ];
 
 struct Oracle {
@@ -81,6 +87,16 @@ compare_all! {
     DescribeConfigsRequest DescribeConfigsResponse
     CreatePartitionsRequest CreatePartitionsResponse
     DescribeClusterRequest DescribeClusterResponse
+    AddPartitionsToTxnRequest AddPartitionsToTxnResponse
+    AddOffsetsToTxnRequest AddOffsetsToTxnResponse
+    EndTxnRequest EndTxnResponse
+    TxnOffsetCommitRequest TxnOffsetCommitResponse
+    WriteTxnMarkersRequest WriteTxnMarkersResponse
+    OffsetCommitRequest OffsetCommitResponse
+    OffsetFetchRequest OffsetFetchResponse
+    DescribeTransactionsRequest DescribeTransactionsResponse
+    ListTransactionsRequest ListTransactionsResponse
+    DescribeProducersRequest DescribeProducersResponse
 }
 
 /// A record's timestamp, key, value and header, as the generator draws them.

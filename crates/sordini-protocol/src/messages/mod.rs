@@ -5,20 +5,30 @@ use std::ops::RangeInclusive;
 
 use crate::{ApiKey, DecodeError, DecodeErrorKind, EncodeError, Message, Reader};
 
+pub mod add_offsets_to_txn;
+pub mod add_partitions_to_txn;
 pub mod api_versions;
 pub mod create_partitions;
 pub mod create_topics;
 pub mod delete_topics;
 pub mod describe_cluster;
 pub mod describe_configs;
+pub mod describe_producers;
+pub mod describe_transactions;
+pub mod end_txn;
 pub mod fetch;
 pub mod find_coordinator;
 pub mod header;
 pub mod init_producer_id;
 pub mod list_offsets;
+pub mod list_transactions;
 pub mod metadata;
+pub mod offset_commit;
+pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
+pub mod txn_offset_commit;
+pub mod write_txn_markers;
 
 /// The APIs whose messages this crate has.
 pub const SUPPORTED: &[ApiKey] = &[
@@ -35,6 +45,16 @@ pub const SUPPORTED: &[ApiKey] = &[
     ApiKey::DescribeConfigs,
     ApiKey::CreatePartitions,
     ApiKey::DescribeCluster,
+    ApiKey::AddPartitionsToTxn,
+    ApiKey::AddOffsetsToTxn,
+    ApiKey::EndTxn,
+    ApiKey::TxnOffsetCommit,
+    ApiKey::WriteTxnMarkers,
+    ApiKey::OffsetCommit,
+    ApiKey::OffsetFetch,
+    ApiKey::DescribeTransactions,
+    ApiKey::ListTransactions,
+    ApiKey::DescribeProducers,
 ];
 
 /// The versions of an API that this crate can encode and decode; `None` if the API is not
@@ -57,6 +77,20 @@ pub fn versions(api: ApiKey) -> Option<RangeInclusive<i16>> {
         ApiKey::DescribeConfigs => Some(describe_configs::DescribeConfigsRequest::VERSIONS),
         ApiKey::CreatePartitions => Some(create_partitions::CreatePartitionsRequest::VERSIONS),
         ApiKey::DescribeCluster => Some(describe_cluster::DescribeClusterRequest::VERSIONS),
+        ApiKey::AddPartitionsToTxn => {
+            Some(add_partitions_to_txn::AddPartitionsToTxnRequest::VERSIONS)
+        }
+        ApiKey::AddOffsetsToTxn => Some(add_offsets_to_txn::AddOffsetsToTxnRequest::VERSIONS),
+        ApiKey::EndTxn => Some(end_txn::EndTxnRequest::VERSIONS),
+        ApiKey::TxnOffsetCommit => Some(txn_offset_commit::TxnOffsetCommitRequest::VERSIONS),
+        ApiKey::WriteTxnMarkers => Some(write_txn_markers::WriteTxnMarkersRequest::VERSIONS),
+        ApiKey::OffsetCommit => Some(offset_commit::OffsetCommitRequest::VERSIONS),
+        ApiKey::OffsetFetch => Some(offset_fetch::OffsetFetchRequest::VERSIONS),
+        ApiKey::DescribeTransactions => {
+            Some(describe_transactions::DescribeTransactionsRequest::VERSIONS)
+        }
+        ApiKey::ListTransactions => Some(list_transactions::ListTransactionsRequest::VERSIONS),
+        ApiKey::DescribeProducers => Some(describe_producers::DescribeProducersRequest::VERSIONS),
         _ => None,
     }
 }
@@ -90,6 +124,26 @@ pub enum AnyRequest {
     CreatePartitions(create_partitions::CreatePartitionsRequest),
     /// `DescribeClusterRequest`.
     DescribeCluster(describe_cluster::DescribeClusterRequest),
+    /// `AddPartitionsToTxnRequest`.
+    AddPartitionsToTxn(add_partitions_to_txn::AddPartitionsToTxnRequest),
+    /// `AddOffsetsToTxnRequest`.
+    AddOffsetsToTxn(add_offsets_to_txn::AddOffsetsToTxnRequest),
+    /// `EndTxnRequest`.
+    EndTxn(end_txn::EndTxnRequest),
+    /// `TxnOffsetCommitRequest`.
+    TxnOffsetCommit(txn_offset_commit::TxnOffsetCommitRequest),
+    /// `WriteTxnMarkersRequest`.
+    WriteTxnMarkers(write_txn_markers::WriteTxnMarkersRequest),
+    /// `OffsetCommitRequest`.
+    OffsetCommit(offset_commit::OffsetCommitRequest),
+    /// `OffsetFetchRequest`.
+    OffsetFetch(offset_fetch::OffsetFetchRequest),
+    /// `DescribeTransactionsRequest`.
+    DescribeTransactions(describe_transactions::DescribeTransactionsRequest),
+    /// `ListTransactionsRequest`.
+    ListTransactions(list_transactions::ListTransactionsRequest),
+    /// `DescribeProducersRequest`.
+    DescribeProducers(describe_producers::DescribeProducersRequest),
 }
 
 impl AnyRequest {
@@ -114,6 +168,18 @@ impl AnyRequest {
             ApiKey::DescribeConfigs => Self::DescribeConfigs(Message::decode(r, version)?),
             ApiKey::CreatePartitions => Self::CreatePartitions(Message::decode(r, version)?),
             ApiKey::DescribeCluster => Self::DescribeCluster(Message::decode(r, version)?),
+            ApiKey::AddPartitionsToTxn => Self::AddPartitionsToTxn(Message::decode(r, version)?),
+            ApiKey::AddOffsetsToTxn => Self::AddOffsetsToTxn(Message::decode(r, version)?),
+            ApiKey::EndTxn => Self::EndTxn(Message::decode(r, version)?),
+            ApiKey::TxnOffsetCommit => Self::TxnOffsetCommit(Message::decode(r, version)?),
+            ApiKey::WriteTxnMarkers => Self::WriteTxnMarkers(Message::decode(r, version)?),
+            ApiKey::OffsetCommit => Self::OffsetCommit(Message::decode(r, version)?),
+            ApiKey::OffsetFetch => Self::OffsetFetch(Message::decode(r, version)?),
+            ApiKey::DescribeTransactions => {
+                Self::DescribeTransactions(Message::decode(r, version)?)
+            }
+            ApiKey::ListTransactions => Self::ListTransactions(Message::decode(r, version)?),
+            ApiKey::DescribeProducers => Self::DescribeProducers(Message::decode(r, version)?),
             api => return Err(r.error("Request", DecodeErrorKind::UnknownApiKey(api.code()))),
         })
     }
@@ -137,6 +203,16 @@ impl AnyRequest {
             Self::DescribeConfigs(message) => message.encode(out, version),
             Self::CreatePartitions(message) => message.encode(out, version),
             Self::DescribeCluster(message) => message.encode(out, version),
+            Self::AddPartitionsToTxn(message) => message.encode(out, version),
+            Self::AddOffsetsToTxn(message) => message.encode(out, version),
+            Self::EndTxn(message) => message.encode(out, version),
+            Self::TxnOffsetCommit(message) => message.encode(out, version),
+            Self::WriteTxnMarkers(message) => message.encode(out, version),
+            Self::OffsetCommit(message) => message.encode(out, version),
+            Self::OffsetFetch(message) => message.encode(out, version),
+            Self::DescribeTransactions(message) => message.encode(out, version),
+            Self::ListTransactions(message) => message.encode(out, version),
+            Self::DescribeProducers(message) => message.encode(out, version),
         }
     }
 
@@ -157,6 +233,16 @@ impl AnyRequest {
             Self::DescribeConfigs(_) => ApiKey::DescribeConfigs,
             Self::CreatePartitions(_) => ApiKey::CreatePartitions,
             Self::DescribeCluster(_) => ApiKey::DescribeCluster,
+            Self::AddPartitionsToTxn(_) => ApiKey::AddPartitionsToTxn,
+            Self::AddOffsetsToTxn(_) => ApiKey::AddOffsetsToTxn,
+            Self::EndTxn(_) => ApiKey::EndTxn,
+            Self::TxnOffsetCommit(_) => ApiKey::TxnOffsetCommit,
+            Self::WriteTxnMarkers(_) => ApiKey::WriteTxnMarkers,
+            Self::OffsetCommit(_) => ApiKey::OffsetCommit,
+            Self::OffsetFetch(_) => ApiKey::OffsetFetch,
+            Self::DescribeTransactions(_) => ApiKey::DescribeTransactions,
+            Self::ListTransactions(_) => ApiKey::ListTransactions,
+            Self::DescribeProducers(_) => ApiKey::DescribeProducers,
         }
     }
 }
@@ -239,6 +325,66 @@ impl From<describe_cluster::DescribeClusterRequest> for AnyRequest {
     }
 }
 
+impl From<add_partitions_to_txn::AddPartitionsToTxnRequest> for AnyRequest {
+    fn from(message: add_partitions_to_txn::AddPartitionsToTxnRequest) -> Self {
+        Self::AddPartitionsToTxn(message)
+    }
+}
+
+impl From<add_offsets_to_txn::AddOffsetsToTxnRequest> for AnyRequest {
+    fn from(message: add_offsets_to_txn::AddOffsetsToTxnRequest) -> Self {
+        Self::AddOffsetsToTxn(message)
+    }
+}
+
+impl From<end_txn::EndTxnRequest> for AnyRequest {
+    fn from(message: end_txn::EndTxnRequest) -> Self {
+        Self::EndTxn(message)
+    }
+}
+
+impl From<txn_offset_commit::TxnOffsetCommitRequest> for AnyRequest {
+    fn from(message: txn_offset_commit::TxnOffsetCommitRequest) -> Self {
+        Self::TxnOffsetCommit(message)
+    }
+}
+
+impl From<write_txn_markers::WriteTxnMarkersRequest> for AnyRequest {
+    fn from(message: write_txn_markers::WriteTxnMarkersRequest) -> Self {
+        Self::WriteTxnMarkers(message)
+    }
+}
+
+impl From<offset_commit::OffsetCommitRequest> for AnyRequest {
+    fn from(message: offset_commit::OffsetCommitRequest) -> Self {
+        Self::OffsetCommit(message)
+    }
+}
+
+impl From<offset_fetch::OffsetFetchRequest> for AnyRequest {
+    fn from(message: offset_fetch::OffsetFetchRequest) -> Self {
+        Self::OffsetFetch(message)
+    }
+}
+
+impl From<describe_transactions::DescribeTransactionsRequest> for AnyRequest {
+    fn from(message: describe_transactions::DescribeTransactionsRequest) -> Self {
+        Self::DescribeTransactions(message)
+    }
+}
+
+impl From<list_transactions::ListTransactionsRequest> for AnyRequest {
+    fn from(message: list_transactions::ListTransactionsRequest) -> Self {
+        Self::ListTransactions(message)
+    }
+}
+
+impl From<describe_producers::DescribeProducersRequest> for AnyRequest {
+    fn from(message: describe_producers::DescribeProducersRequest) -> Self {
+        Self::DescribeProducers(message)
+    }
+}
+
 /// A response of any API in [`SUPPORTED`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AnyResponse {
@@ -268,6 +414,26 @@ pub enum AnyResponse {
     CreatePartitions(create_partitions::CreatePartitionsResponse),
     /// `DescribeClusterResponse`.
     DescribeCluster(describe_cluster::DescribeClusterResponse),
+    /// `AddPartitionsToTxnResponse`.
+    AddPartitionsToTxn(add_partitions_to_txn::AddPartitionsToTxnResponse),
+    /// `AddOffsetsToTxnResponse`.
+    AddOffsetsToTxn(add_offsets_to_txn::AddOffsetsToTxnResponse),
+    /// `EndTxnResponse`.
+    EndTxn(end_txn::EndTxnResponse),
+    /// `TxnOffsetCommitResponse`.
+    TxnOffsetCommit(txn_offset_commit::TxnOffsetCommitResponse),
+    /// `WriteTxnMarkersResponse`.
+    WriteTxnMarkers(write_txn_markers::WriteTxnMarkersResponse),
+    /// `OffsetCommitResponse`.
+    OffsetCommit(offset_commit::OffsetCommitResponse),
+    /// `OffsetFetchResponse`.
+    OffsetFetch(offset_fetch::OffsetFetchResponse),
+    /// `DescribeTransactionsResponse`.
+    DescribeTransactions(describe_transactions::DescribeTransactionsResponse),
+    /// `ListTransactionsResponse`.
+    ListTransactions(list_transactions::ListTransactionsResponse),
+    /// `DescribeProducersResponse`.
+    DescribeProducers(describe_producers::DescribeProducersResponse),
 }
 
 impl AnyResponse {
@@ -292,6 +458,18 @@ impl AnyResponse {
             ApiKey::DescribeConfigs => Self::DescribeConfigs(Message::decode(r, version)?),
             ApiKey::CreatePartitions => Self::CreatePartitions(Message::decode(r, version)?),
             ApiKey::DescribeCluster => Self::DescribeCluster(Message::decode(r, version)?),
+            ApiKey::AddPartitionsToTxn => Self::AddPartitionsToTxn(Message::decode(r, version)?),
+            ApiKey::AddOffsetsToTxn => Self::AddOffsetsToTxn(Message::decode(r, version)?),
+            ApiKey::EndTxn => Self::EndTxn(Message::decode(r, version)?),
+            ApiKey::TxnOffsetCommit => Self::TxnOffsetCommit(Message::decode(r, version)?),
+            ApiKey::WriteTxnMarkers => Self::WriteTxnMarkers(Message::decode(r, version)?),
+            ApiKey::OffsetCommit => Self::OffsetCommit(Message::decode(r, version)?),
+            ApiKey::OffsetFetch => Self::OffsetFetch(Message::decode(r, version)?),
+            ApiKey::DescribeTransactions => {
+                Self::DescribeTransactions(Message::decode(r, version)?)
+            }
+            ApiKey::ListTransactions => Self::ListTransactions(Message::decode(r, version)?),
+            ApiKey::DescribeProducers => Self::DescribeProducers(Message::decode(r, version)?),
             api => return Err(r.error("Response", DecodeErrorKind::UnknownApiKey(api.code()))),
         })
     }
@@ -315,6 +493,16 @@ impl AnyResponse {
             Self::DescribeConfigs(message) => message.encode(out, version),
             Self::CreatePartitions(message) => message.encode(out, version),
             Self::DescribeCluster(message) => message.encode(out, version),
+            Self::AddPartitionsToTxn(message) => message.encode(out, version),
+            Self::AddOffsetsToTxn(message) => message.encode(out, version),
+            Self::EndTxn(message) => message.encode(out, version),
+            Self::TxnOffsetCommit(message) => message.encode(out, version),
+            Self::WriteTxnMarkers(message) => message.encode(out, version),
+            Self::OffsetCommit(message) => message.encode(out, version),
+            Self::OffsetFetch(message) => message.encode(out, version),
+            Self::DescribeTransactions(message) => message.encode(out, version),
+            Self::ListTransactions(message) => message.encode(out, version),
+            Self::DescribeProducers(message) => message.encode(out, version),
         }
     }
 
@@ -335,6 +523,16 @@ impl AnyResponse {
             Self::DescribeConfigs(_) => ApiKey::DescribeConfigs,
             Self::CreatePartitions(_) => ApiKey::CreatePartitions,
             Self::DescribeCluster(_) => ApiKey::DescribeCluster,
+            Self::AddPartitionsToTxn(_) => ApiKey::AddPartitionsToTxn,
+            Self::AddOffsetsToTxn(_) => ApiKey::AddOffsetsToTxn,
+            Self::EndTxn(_) => ApiKey::EndTxn,
+            Self::TxnOffsetCommit(_) => ApiKey::TxnOffsetCommit,
+            Self::WriteTxnMarkers(_) => ApiKey::WriteTxnMarkers,
+            Self::OffsetCommit(_) => ApiKey::OffsetCommit,
+            Self::OffsetFetch(_) => ApiKey::OffsetFetch,
+            Self::DescribeTransactions(_) => ApiKey::DescribeTransactions,
+            Self::ListTransactions(_) => ApiKey::ListTransactions,
+            Self::DescribeProducers(_) => ApiKey::DescribeProducers,
         }
     }
 }
@@ -414,5 +612,65 @@ impl From<create_partitions::CreatePartitionsResponse> for AnyResponse {
 impl From<describe_cluster::DescribeClusterResponse> for AnyResponse {
     fn from(message: describe_cluster::DescribeClusterResponse) -> Self {
         Self::DescribeCluster(message)
+    }
+}
+
+impl From<add_partitions_to_txn::AddPartitionsToTxnResponse> for AnyResponse {
+    fn from(message: add_partitions_to_txn::AddPartitionsToTxnResponse) -> Self {
+        Self::AddPartitionsToTxn(message)
+    }
+}
+
+impl From<add_offsets_to_txn::AddOffsetsToTxnResponse> for AnyResponse {
+    fn from(message: add_offsets_to_txn::AddOffsetsToTxnResponse) -> Self {
+        Self::AddOffsetsToTxn(message)
+    }
+}
+
+impl From<end_txn::EndTxnResponse> for AnyResponse {
+    fn from(message: end_txn::EndTxnResponse) -> Self {
+        Self::EndTxn(message)
+    }
+}
+
+impl From<txn_offset_commit::TxnOffsetCommitResponse> for AnyResponse {
+    fn from(message: txn_offset_commit::TxnOffsetCommitResponse) -> Self {
+        Self::TxnOffsetCommit(message)
+    }
+}
+
+impl From<write_txn_markers::WriteTxnMarkersResponse> for AnyResponse {
+    fn from(message: write_txn_markers::WriteTxnMarkersResponse) -> Self {
+        Self::WriteTxnMarkers(message)
+    }
+}
+
+impl From<offset_commit::OffsetCommitResponse> for AnyResponse {
+    fn from(message: offset_commit::OffsetCommitResponse) -> Self {
+        Self::OffsetCommit(message)
+    }
+}
+
+impl From<offset_fetch::OffsetFetchResponse> for AnyResponse {
+    fn from(message: offset_fetch::OffsetFetchResponse) -> Self {
+        Self::OffsetFetch(message)
+    }
+}
+
+impl From<describe_transactions::DescribeTransactionsResponse> for AnyResponse {
+    fn from(message: describe_transactions::DescribeTransactionsResponse) -> Self {
+        Self::DescribeTransactions(message)
+    }
+}
+
+impl From<list_transactions::ListTransactionsResponse> for AnyResponse {
+    fn from(message: list_transactions::ListTransactionsResponse) -> Self {
+        Self::ListTransactions(message)
+    }
+}
+
+impl From<describe_producers::DescribeProducersResponse> for AnyResponse {
+    fn from(message: describe_producers::DescribeProducersResponse) -> Self {
+        Self::DescribeProducers(message)
     }
 }

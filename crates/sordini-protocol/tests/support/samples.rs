@@ -1169,6 +1169,713 @@ impl Sample for describe_cluster::DescribeClusterBroker {
     }
 }
 
+impl Sample for add_partitions_to_txn::AddPartitionsToTxnRequest {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        if version >= 4 {
+            it.transactions = (0..source.count("transactions"))
+                .map(|_| Sample::sample(source, version))
+                .collect();
+        }
+        if version <= 3 {
+            it.v3_and_below_transactional_id = source.text("v3_and_below_transactional_id");
+        }
+        if version <= 3 {
+            it.v3_and_below_producer_id = source.number("v3_and_below_producer_id");
+        }
+        if version <= 3 {
+            it.v3_and_below_producer_epoch = source.number("v3_and_below_producer_epoch") as i16;
+        }
+        if version <= 3 {
+            it.v3_and_below_topics = (0..source.count("v3_and_below_topics"))
+                .map(|_| Sample::sample(source, version))
+                .collect();
+        }
+        it
+    }
+}
+
+impl Sample for add_partitions_to_txn::AddPartitionsToTxnTransaction {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        it.transactional_id = source.text("transactional_id");
+        it.producer_id = source.number("producer_id");
+        it.producer_epoch = source.number("producer_epoch") as i16;
+        it.verify_only = source.flag("verify_only");
+        it.topics = (0..source.count("topics")).map(|_| Sample::sample(source, version)).collect();
+        it
+    }
+}
+
+impl Sample for add_partitions_to_txn::AddPartitionsToTxnTopic {
+    fn sample(source: &mut dyn Source, _version: i16) -> Self {
+        let mut it = Self::default();
+        it.name = source.text("name");
+        it.partitions =
+            (0..source.count("partitions")).map(|_| source.number("partitions") as i32).collect();
+        it
+    }
+}
+
+impl Sample for add_partitions_to_txn::AddPartitionsToTxnResponse {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        it.throttle_time_ms = source.number("throttle_time_ms") as i32;
+        if version >= 4 {
+            it.error_code = source.number("error_code") as i16;
+        }
+        if version >= 4 {
+            it.results_by_transaction = (0..source.count("results_by_transaction"))
+                .map(|_| Sample::sample(source, version))
+                .collect();
+        }
+        if version <= 3 {
+            it.results_by_topic_v3_and_below = (0..source.count("results_by_topic_v3_and_below"))
+                .map(|_| Sample::sample(source, version))
+                .collect();
+        }
+        it
+    }
+}
+
+impl Sample for add_partitions_to_txn::AddPartitionsToTxnResult {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        it.transactional_id = source.text("transactional_id");
+        it.topic_results =
+            (0..source.count("topic_results")).map(|_| Sample::sample(source, version)).collect();
+        it
+    }
+}
+
+impl Sample for add_partitions_to_txn::AddPartitionsToTxnTopicResult {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        it.name = source.text("name");
+        it.results_by_partition = (0..source.count("results_by_partition"))
+            .map(|_| Sample::sample(source, version))
+            .collect();
+        it
+    }
+}
+
+impl Sample for add_partitions_to_txn::AddPartitionsToTxnPartitionResult {
+    fn sample(source: &mut dyn Source, _version: i16) -> Self {
+        let mut it = Self::default();
+        it.partition_index = source.number("partition_index") as i32;
+        it.partition_error_code = source.number("partition_error_code") as i16;
+        it
+    }
+}
+
+impl Sample for add_offsets_to_txn::AddOffsetsToTxnRequest {
+    fn sample(source: &mut dyn Source, _version: i16) -> Self {
+        let mut it = Self::default();
+        it.transactional_id = source.text("transactional_id");
+        it.producer_id = source.number("producer_id");
+        it.producer_epoch = source.number("producer_epoch") as i16;
+        it.group_id = source.text("group_id");
+        it
+    }
+}
+
+impl Sample for add_offsets_to_txn::AddOffsetsToTxnResponse {
+    fn sample(source: &mut dyn Source, _version: i16) -> Self {
+        let mut it = Self::default();
+        it.throttle_time_ms = source.number("throttle_time_ms") as i32;
+        it.error_code = source.number("error_code") as i16;
+        it
+    }
+}
+
+impl Sample for end_txn::EndTxnRequest {
+    fn sample(source: &mut dyn Source, _version: i16) -> Self {
+        let mut it = Self::default();
+        it.transactional_id = source.text("transactional_id");
+        it.producer_id = source.number("producer_id");
+        it.producer_epoch = source.number("producer_epoch") as i16;
+        it.committed = source.flag("committed");
+        it
+    }
+}
+
+impl Sample for end_txn::EndTxnResponse {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        it.throttle_time_ms = source.number("throttle_time_ms") as i32;
+        it.error_code = source.number("error_code") as i16;
+        if version >= 5 {
+            it.producer_id = source.number("producer_id");
+        }
+        if version >= 5 {
+            it.producer_epoch = source.number("producer_epoch") as i16;
+        }
+        it
+    }
+}
+
+impl Sample for txn_offset_commit::TxnOffsetCommitRequest {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        it.transactional_id = source.text("transactional_id");
+        it.group_id = source.text("group_id");
+        it.producer_id = source.number("producer_id");
+        it.producer_epoch = source.number("producer_epoch") as i16;
+        if version >= 3 {
+            it.generation_id_or_member_epoch =
+                source.number("generation_id_or_member_epoch") as i32;
+        }
+        if version >= 3 {
+            it.member_id = source.text("member_id");
+        }
+        if version >= 3 {
+            it.group_instance_id = if source.is_null("group_instance_id") {
+                None
+            } else {
+                Some(source.text("group_instance_id"))
+            };
+        }
+        it.topics = (0..source.count("topics")).map(|_| Sample::sample(source, version)).collect();
+        it
+    }
+}
+
+impl Sample for txn_offset_commit::TxnOffsetCommitRequestTopic {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        if version <= 5 {
+            it.name = source.text("name");
+        }
+        if version >= 6 {
+            it.topic_id = source.uuid("topic_id");
+        }
+        it.partitions =
+            (0..source.count("partitions")).map(|_| Sample::sample(source, version)).collect();
+        it
+    }
+}
+
+impl Sample for txn_offset_commit::TxnOffsetCommitRequestPartition {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        it.partition_index = source.number("partition_index") as i32;
+        it.committed_offset = source.number("committed_offset");
+        if version >= 2 {
+            it.committed_leader_epoch = source.number("committed_leader_epoch") as i32;
+        }
+        it.committed_metadata = if source.is_null("committed_metadata") {
+            None
+        } else {
+            Some(source.text("committed_metadata"))
+        };
+        it
+    }
+}
+
+impl Sample for txn_offset_commit::TxnOffsetCommitResponse {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        it.throttle_time_ms = source.number("throttle_time_ms") as i32;
+        it.topics = (0..source.count("topics")).map(|_| Sample::sample(source, version)).collect();
+        it
+    }
+}
+
+impl Sample for txn_offset_commit::TxnOffsetCommitResponseTopic {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        if version <= 5 {
+            it.name = source.text("name");
+        }
+        if version >= 6 {
+            it.topic_id = source.uuid("topic_id");
+        }
+        it.partitions =
+            (0..source.count("partitions")).map(|_| Sample::sample(source, version)).collect();
+        it
+    }
+}
+
+impl Sample for txn_offset_commit::TxnOffsetCommitResponsePartition {
+    fn sample(source: &mut dyn Source, _version: i16) -> Self {
+        let mut it = Self::default();
+        it.partition_index = source.number("partition_index") as i32;
+        it.error_code = source.number("error_code") as i16;
+        it
+    }
+}
+
+impl Sample for write_txn_markers::WriteTxnMarkersRequest {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        it.markers =
+            (0..source.count("markers")).map(|_| Sample::sample(source, version)).collect();
+        it
+    }
+}
+
+impl Sample for write_txn_markers::WritableTxnMarker {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        it.producer_id = source.number("producer_id");
+        it.producer_epoch = source.number("producer_epoch") as i16;
+        it.transaction_result = source.flag("transaction_result");
+        it.topics = (0..source.count("topics")).map(|_| Sample::sample(source, version)).collect();
+        it.coordinator_epoch = source.number("coordinator_epoch") as i32;
+        if version >= 2 {
+            it.transaction_version = source.number("transaction_version") as i8;
+        }
+        it
+    }
+}
+
+impl Sample for write_txn_markers::WritableTxnMarkerTopic {
+    fn sample(source: &mut dyn Source, _version: i16) -> Self {
+        let mut it = Self::default();
+        it.name = source.text("name");
+        it.partition_indexes = (0..source.count("partition_indexes"))
+            .map(|_| source.number("partition_indexes") as i32)
+            .collect();
+        it
+    }
+}
+
+impl Sample for write_txn_markers::WriteTxnMarkersResponse {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        it.markers =
+            (0..source.count("markers")).map(|_| Sample::sample(source, version)).collect();
+        it
+    }
+}
+
+impl Sample for write_txn_markers::WritableTxnMarkerResult {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        it.producer_id = source.number("producer_id");
+        it.topics = (0..source.count("topics")).map(|_| Sample::sample(source, version)).collect();
+        it
+    }
+}
+
+impl Sample for write_txn_markers::WritableTxnMarkerTopicResult {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        it.name = source.text("name");
+        it.partitions =
+            (0..source.count("partitions")).map(|_| Sample::sample(source, version)).collect();
+        it
+    }
+}
+
+impl Sample for write_txn_markers::WritableTxnMarkerPartitionResult {
+    fn sample(source: &mut dyn Source, _version: i16) -> Self {
+        let mut it = Self::default();
+        it.partition_index = source.number("partition_index") as i32;
+        it.error_code = source.number("error_code") as i16;
+        it
+    }
+}
+
+impl Sample for offset_commit::OffsetCommitRequest {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        it.group_id = source.text("group_id");
+        it.generation_id_or_member_epoch = source.number("generation_id_or_member_epoch") as i32;
+        it.member_id = source.text("member_id");
+        if version >= 7 {
+            it.group_instance_id = if source.is_null("group_instance_id") {
+                None
+            } else {
+                Some(source.text("group_instance_id"))
+            };
+        }
+        if version <= 4 {
+            it.retention_time_ms = source.number("retention_time_ms");
+        }
+        it.topics = (0..source.count("topics")).map(|_| Sample::sample(source, version)).collect();
+        it
+    }
+}
+
+impl Sample for offset_commit::OffsetCommitRequestTopic {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        if version <= 9 {
+            it.name = source.text("name");
+        }
+        if version >= 10 {
+            it.topic_id = source.uuid("topic_id");
+        }
+        it.partitions =
+            (0..source.count("partitions")).map(|_| Sample::sample(source, version)).collect();
+        it
+    }
+}
+
+impl Sample for offset_commit::OffsetCommitRequestPartition {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        it.partition_index = source.number("partition_index") as i32;
+        it.committed_offset = source.number("committed_offset");
+        if version >= 6 {
+            it.committed_leader_epoch = source.number("committed_leader_epoch") as i32;
+        }
+        it.committed_metadata = if source.is_null("committed_metadata") {
+            None
+        } else {
+            Some(source.text("committed_metadata"))
+        };
+        it
+    }
+}
+
+impl Sample for offset_commit::OffsetCommitResponse {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        if version >= 3 {
+            it.throttle_time_ms = source.number("throttle_time_ms") as i32;
+        }
+        it.topics = (0..source.count("topics")).map(|_| Sample::sample(source, version)).collect();
+        it
+    }
+}
+
+impl Sample for offset_commit::OffsetCommitResponseTopic {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        if version <= 9 {
+            it.name = source.text("name");
+        }
+        if version >= 10 {
+            it.topic_id = source.uuid("topic_id");
+        }
+        it.partitions =
+            (0..source.count("partitions")).map(|_| Sample::sample(source, version)).collect();
+        it
+    }
+}
+
+impl Sample for offset_commit::OffsetCommitResponsePartition {
+    fn sample(source: &mut dyn Source, _version: i16) -> Self {
+        let mut it = Self::default();
+        it.partition_index = source.number("partition_index") as i32;
+        it.error_code = source.number("error_code") as i16;
+        it
+    }
+}
+
+impl Sample for offset_fetch::OffsetFetchRequest {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        if version <= 7 {
+            it.group_id = source.text("group_id");
+        }
+        if version <= 7 {
+            it.topics = if (version >= 2) && source.is_null("topics") {
+                None
+            } else {
+                Some((0..source.count("topics")).map(|_| Sample::sample(source, version)).collect())
+            };
+        }
+        if version >= 8 {
+            it.groups =
+                (0..source.count("groups")).map(|_| Sample::sample(source, version)).collect();
+        }
+        if version >= 7 {
+            it.require_stable = source.flag("require_stable");
+        }
+        it
+    }
+}
+
+impl Sample for offset_fetch::OffsetFetchRequestTopic {
+    fn sample(source: &mut dyn Source, _version: i16) -> Self {
+        let mut it = Self::default();
+        it.name = source.text("name");
+        it.partition_indexes = (0..source.count("partition_indexes"))
+            .map(|_| source.number("partition_indexes") as i32)
+            .collect();
+        it
+    }
+}
+
+impl Sample for offset_fetch::OffsetFetchRequestGroup {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        it.group_id = source.text("group_id");
+        if version >= 9 {
+            it.member_id =
+                if source.is_null("member_id") { None } else { Some(source.text("member_id")) };
+        }
+        if version >= 9 {
+            it.member_epoch = source.number("member_epoch") as i32;
+        }
+        it.topics = if source.is_null("topics") {
+            None
+        } else {
+            Some((0..source.count("topics")).map(|_| Sample::sample(source, version)).collect())
+        };
+        it
+    }
+}
+
+impl Sample for offset_fetch::OffsetFetchRequestTopics {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        if version <= 9 {
+            it.name = source.text("name");
+        }
+        if version >= 10 {
+            it.topic_id = source.uuid("topic_id");
+        }
+        it.partition_indexes = (0..source.count("partition_indexes"))
+            .map(|_| source.number("partition_indexes") as i32)
+            .collect();
+        it
+    }
+}
+
+impl Sample for offset_fetch::OffsetFetchResponse {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        if version >= 3 {
+            it.throttle_time_ms = source.number("throttle_time_ms") as i32;
+        }
+        if version <= 7 {
+            it.topics =
+                (0..source.count("topics")).map(|_| Sample::sample(source, version)).collect();
+        }
+        if (2..=7).contains(&version) {
+            it.error_code = source.number("error_code") as i16;
+        }
+        if version >= 8 {
+            it.groups =
+                (0..source.count("groups")).map(|_| Sample::sample(source, version)).collect();
+        }
+        it
+    }
+}
+
+impl Sample for offset_fetch::OffsetFetchResponseTopic {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        it.name = source.text("name");
+        it.partitions =
+            (0..source.count("partitions")).map(|_| Sample::sample(source, version)).collect();
+        it
+    }
+}
+
+impl Sample for offset_fetch::OffsetFetchResponsePartition {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        it.partition_index = source.number("partition_index") as i32;
+        it.committed_offset = source.number("committed_offset");
+        if version >= 5 {
+            it.committed_leader_epoch = source.number("committed_leader_epoch") as i32;
+        }
+        it.metadata = if source.is_null("metadata") { None } else { Some(source.text("metadata")) };
+        it.error_code = source.number("error_code") as i16;
+        it
+    }
+}
+
+impl Sample for offset_fetch::OffsetFetchResponseGroup {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        it.group_id = source.text("group_id");
+        it.topics = (0..source.count("topics")).map(|_| Sample::sample(source, version)).collect();
+        it.error_code = source.number("error_code") as i16;
+        it
+    }
+}
+
+impl Sample for offset_fetch::OffsetFetchResponseTopics {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        if version <= 9 {
+            it.name = source.text("name");
+        }
+        if version >= 10 {
+            it.topic_id = source.uuid("topic_id");
+        }
+        it.partitions =
+            (0..source.count("partitions")).map(|_| Sample::sample(source, version)).collect();
+        it
+    }
+}
+
+impl Sample for offset_fetch::OffsetFetchResponsePartitions {
+    fn sample(source: &mut dyn Source, _version: i16) -> Self {
+        let mut it = Self::default();
+        it.partition_index = source.number("partition_index") as i32;
+        it.committed_offset = source.number("committed_offset");
+        it.committed_leader_epoch = source.number("committed_leader_epoch") as i32;
+        it.metadata = if source.is_null("metadata") { None } else { Some(source.text("metadata")) };
+        it.error_code = source.number("error_code") as i16;
+        it
+    }
+}
+
+impl Sample for describe_transactions::DescribeTransactionsRequest {
+    fn sample(source: &mut dyn Source, _version: i16) -> Self {
+        let mut it = Self::default();
+        it.transactional_ids = (0..source.count("transactional_ids"))
+            .map(|_| source.text("transactional_ids"))
+            .collect();
+        it
+    }
+}
+
+impl Sample for describe_transactions::DescribeTransactionsResponse {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        it.throttle_time_ms = source.number("throttle_time_ms") as i32;
+        it.transaction_states = (0..source.count("transaction_states"))
+            .map(|_| Sample::sample(source, version))
+            .collect();
+        it
+    }
+}
+
+impl Sample for describe_transactions::TransactionState {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        it.error_code = source.number("error_code") as i16;
+        it.transactional_id = source.text("transactional_id");
+        it.transaction_state = source.text("transaction_state");
+        it.transaction_timeout_ms = source.number("transaction_timeout_ms") as i32;
+        it.transaction_start_time_ms = source.number("transaction_start_time_ms");
+        it.producer_id = source.number("producer_id");
+        it.producer_epoch = source.number("producer_epoch") as i16;
+        it.topics = (0..source.count("topics")).map(|_| Sample::sample(source, version)).collect();
+        it
+    }
+}
+
+impl Sample for describe_transactions::TopicData {
+    fn sample(source: &mut dyn Source, _version: i16) -> Self {
+        let mut it = Self::default();
+        it.topic = source.text("topic");
+        it.partitions =
+            (0..source.count("partitions")).map(|_| source.number("partitions") as i32).collect();
+        it
+    }
+}
+
+impl Sample for list_transactions::ListTransactionsRequest {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        it.state_filters =
+            (0..source.count("state_filters")).map(|_| source.text("state_filters")).collect();
+        it.producer_id_filters = (0..source.count("producer_id_filters"))
+            .map(|_| source.number("producer_id_filters"))
+            .collect();
+        if version >= 1 {
+            it.duration_filter = source.number("duration_filter");
+        }
+        if version >= 2 {
+            it.transactional_id_pattern = if source.is_null("transactional_id_pattern") {
+                None
+            } else {
+                Some(source.text("transactional_id_pattern"))
+            };
+        }
+        it
+    }
+}
+
+impl Sample for list_transactions::ListTransactionsResponse {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        it.throttle_time_ms = source.number("throttle_time_ms") as i32;
+        it.error_code = source.number("error_code") as i16;
+        it.unknown_state_filters = (0..source.count("unknown_state_filters"))
+            .map(|_| source.text("unknown_state_filters"))
+            .collect();
+        it.transaction_states = (0..source.count("transaction_states"))
+            .map(|_| Sample::sample(source, version))
+            .collect();
+        it
+    }
+}
+
+impl Sample for list_transactions::TransactionState {
+    fn sample(source: &mut dyn Source, _version: i16) -> Self {
+        let mut it = Self::default();
+        it.transactional_id = source.text("transactional_id");
+        it.producer_id = source.number("producer_id");
+        it.transaction_state = source.text("transaction_state");
+        it
+    }
+}
+
+impl Sample for describe_producers::DescribeProducersRequest {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        it.topics = (0..source.count("topics")).map(|_| Sample::sample(source, version)).collect();
+        it
+    }
+}
+
+impl Sample for describe_producers::TopicRequest {
+    fn sample(source: &mut dyn Source, _version: i16) -> Self {
+        let mut it = Self::default();
+        it.name = source.text("name");
+        it.partition_indexes = (0..source.count("partition_indexes"))
+            .map(|_| source.number("partition_indexes") as i32)
+            .collect();
+        it
+    }
+}
+
+impl Sample for describe_producers::DescribeProducersResponse {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        it.throttle_time_ms = source.number("throttle_time_ms") as i32;
+        it.topics = (0..source.count("topics")).map(|_| Sample::sample(source, version)).collect();
+        it
+    }
+}
+
+impl Sample for describe_producers::TopicResponse {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        it.name = source.text("name");
+        it.partitions =
+            (0..source.count("partitions")).map(|_| Sample::sample(source, version)).collect();
+        it
+    }
+}
+
+impl Sample for describe_producers::PartitionResponse {
+    fn sample(source: &mut dyn Source, version: i16) -> Self {
+        let mut it = Self::default();
+        it.partition_index = source.number("partition_index") as i32;
+        it.error_code = source.number("error_code") as i16;
+        it.error_message =
+            if source.is_null("error_message") { None } else { Some(source.text("error_message")) };
+        it.active_producers = (0..source.count("active_producers"))
+            .map(|_| Sample::sample(source, version))
+            .collect();
+        it
+    }
+}
+
+impl Sample for describe_producers::ProducerState {
+    fn sample(source: &mut dyn Source, _version: i16) -> Self {
+        let mut it = Self::default();
+        it.producer_id = source.number("producer_id");
+        it.producer_epoch = source.number("producer_epoch") as i32;
+        it.last_sequence = source.number("last_sequence") as i32;
+        it.last_timestamp = source.number("last_timestamp");
+        it.coordinator_epoch = source.number("coordinator_epoch") as i32;
+        it.current_txn_start_offset = source.number("current_txn_start_offset");
+        it
+    }
+}
+
 /// Shows the visitor every message, under Kafka's name.
 pub(crate) fn every_message(visitor: &mut impl Visitor) {
     visitor.message::<header::RequestHeader>("RequestHeader");
@@ -1203,4 +1910,30 @@ pub(crate) fn every_message(visitor: &mut impl Visitor) {
     visitor.message::<create_partitions::CreatePartitionsResponse>("CreatePartitionsResponse");
     visitor.message::<describe_cluster::DescribeClusterRequest>("DescribeClusterRequest");
     visitor.message::<describe_cluster::DescribeClusterResponse>("DescribeClusterResponse");
+    visitor
+        .message::<add_partitions_to_txn::AddPartitionsToTxnRequest>("AddPartitionsToTxnRequest");
+    visitor
+        .message::<add_partitions_to_txn::AddPartitionsToTxnResponse>("AddPartitionsToTxnResponse");
+    visitor.message::<add_offsets_to_txn::AddOffsetsToTxnRequest>("AddOffsetsToTxnRequest");
+    visitor.message::<add_offsets_to_txn::AddOffsetsToTxnResponse>("AddOffsetsToTxnResponse");
+    visitor.message::<end_txn::EndTxnRequest>("EndTxnRequest");
+    visitor.message::<end_txn::EndTxnResponse>("EndTxnResponse");
+    visitor.message::<txn_offset_commit::TxnOffsetCommitRequest>("TxnOffsetCommitRequest");
+    visitor.message::<txn_offset_commit::TxnOffsetCommitResponse>("TxnOffsetCommitResponse");
+    visitor.message::<write_txn_markers::WriteTxnMarkersRequest>("WriteTxnMarkersRequest");
+    visitor.message::<write_txn_markers::WriteTxnMarkersResponse>("WriteTxnMarkersResponse");
+    visitor.message::<offset_commit::OffsetCommitRequest>("OffsetCommitRequest");
+    visitor.message::<offset_commit::OffsetCommitResponse>("OffsetCommitResponse");
+    visitor.message::<offset_fetch::OffsetFetchRequest>("OffsetFetchRequest");
+    visitor.message::<offset_fetch::OffsetFetchResponse>("OffsetFetchResponse");
+    visitor.message::<describe_transactions::DescribeTransactionsRequest>(
+        "DescribeTransactionsRequest",
+    );
+    visitor.message::<describe_transactions::DescribeTransactionsResponse>(
+        "DescribeTransactionsResponse",
+    );
+    visitor.message::<list_transactions::ListTransactionsRequest>("ListTransactionsRequest");
+    visitor.message::<list_transactions::ListTransactionsResponse>("ListTransactionsResponse");
+    visitor.message::<describe_producers::DescribeProducersRequest>("DescribeProducersRequest");
+    visitor.message::<describe_producers::DescribeProducersResponse>("DescribeProducersResponse");
 }
