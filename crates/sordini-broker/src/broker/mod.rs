@@ -6,6 +6,7 @@
 mod connection;
 mod housekeeping;
 mod inspect;
+mod markers;
 mod open;
 mod quota;
 mod topics;
@@ -28,6 +29,7 @@ use crate::time::{Instant, Now};
 use connection::Connection;
 
 pub use inspect::{InspectError, PartitionState};
+pub(crate) use markers::{AppendedHere, Committed};
 pub use open::OpenError;
 pub use quota::ProduceQuota;
 pub(crate) use topics::{Created, INTERNAL_TOPICS, NewTopic, TopicError, TopicKeeper};

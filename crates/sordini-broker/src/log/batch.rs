@@ -15,6 +15,8 @@ pub const MAGIC: i8 = 2;
 pub const NO_PRODUCER_ID: i64 = -1;
 /// "No timestamp".
 pub const NO_TIMESTAMP: i64 = -1;
+/// "No sequence number": the batch is not a producer's.
+pub const NO_SEQUENCE: i32 = -1;
 
 const AT_LENGTH: usize = 8;
 const AT_LEADER_EPOCH: usize = 12;
@@ -59,6 +61,26 @@ impl Header {
     #[must_use]
     pub fn new(bytes: &[u8]) -> Option<Self> {
         bytes.first_chunk().map(|header| Self(*header))
+    }
+
+    /// The header of a control batch of one record, which is `body`. Offset and leader epoch are
+    /// those of no log yet.
+    #[must_use]
+    pub fn control(id: i64, epoch: i16, timestamp_ms: i64, body: &[u8]) -> Self {
+        let mut header = Self([0; HEADER_LEN]);
+        let length = HEADER_LEN - LENGTH_OVERHEAD + body.len();
+        header.put(AT_LENGTH, &i32::try_from(length).unwrap_or(i32::MAX).to_be_bytes());
+        header.put(AT_LEADER_EPOCH, &(-1i32).to_be_bytes());
+        header.put(AT_MAGIC, &MAGIC.to_be_bytes());
+        header.put(AT_ATTRIBUTES, &(TRANSACTIONAL_BIT | CONTROL_BIT).to_be_bytes());
+        header.put(AT_BASE_TIMESTAMP, &timestamp_ms.to_be_bytes());
+        header.put(AT_MAX_TIMESTAMP, &timestamp_ms.to_be_bytes());
+        header.put(AT_PRODUCER_ID, &id.to_be_bytes());
+        header.put(AT_PRODUCER_EPOCH, &epoch.to_be_bytes());
+        header.put(AT_BASE_SEQUENCE, &NO_SEQUENCE.to_be_bytes());
+        header.put(AT_COUNT, &1i32.to_be_bytes());
+        header.seal(body);
+        header
     }
 
     /// The header's bytes.

@@ -9,6 +9,7 @@
 pub mod batch;
 pub mod epochs;
 pub mod index;
+pub mod marker;
 pub mod producers;
 mod read;
 mod recovery;
@@ -26,6 +27,7 @@ use crate::storage::{self, Storage};
 use crate::topic_config::TopicConfig;
 use batch::{HEADER_LEN, Header, NO_PRODUCER_ID};
 use epochs::LeaderEpochs;
+use marker::Marker;
 use producers::{BatchMeta, Check, Producers};
 use segment::Segment;
 
@@ -99,6 +101,15 @@ pub enum Appended {
     },
     /// It was in the log already.
     Duplicate(BatchMeta),
+}
+
+/// Who wants a batch appended, and how far it is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A client: its sequence numbers count.
+    Client,
+    /// A coordinator of this broker, for a client: only its epoch counts.
+    Coordinator,
 }
 
 /// How a log is opened and appended to.
@@ -253,7 +264,24 @@ impl PartitionLog {
         storage::replace(storage, &self.dir, epochs::FILE, text.as_bytes(), self.options.durable)
     }
 
-    /// Appends a batch as the leader of `epoch`: its offset and epoch are assigned here, its
+    /// Appends a marker as the leader of `epoch`. From `transaction_version` 2 on its epoch must
+    /// be above the producer's last.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn append_marker(
+        &mut self,
+        storage: &mut dyn Storage,
+        marker: &Marker,
+        _transaction_version: i16,
+        epoch: i32,
+        wall_ms: i64,
+    ) -> Result<Appended, LogError> {
+        let (header, body) = marker.to_batch(wall_ms);
+        self.append_as(storage, header, &body, epoch, wall_ms, Origin::Coordinator)
+    }
+
+    /// Appends a client's batch as the leader of `epoch`: its offset and epoch are assigned here, its
     /// sequence numbers checked. `header` is otherwise as it will be stored, `body` is all
     /// behind it.
     ///
@@ -263,10 +291,26 @@ impl PartitionLog {
     pub fn append(
         &mut self,
         storage: &mut dyn Storage,
+        header: Header,
+        body: &[u8],
+        epoch: i32,
+        wall_ms: i64,
+    ) -> Result<Appended, LogError> {
+        self.append_as(storage, header, body, epoch, wall_ms, Origin::Client)
+    }
+
+    /// Appends a batch, judged by where it comes from.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn append_as(
+        &mut self,
+        storage: &mut dyn Storage,
         mut header: Header,
         body: &[u8],
         epoch: i32,
         wall_ms: i64,
+        origin: Origin,
     ) -> Result<Appended, LogError> {
         self.ensure_online()?;
         header.assign(self.log_end, epoch);
@@ -277,7 +321,7 @@ impl PartitionLog {
                 format!("the batch of {size} bytes exceeds segment.bytes {limit} of {}", self.dir);
             return Err(LogError::Refused { code: ErrorCode::RecordListTooLarge, message });
         }
-        if header.producer_id() != NO_PRODUCER_ID {
+        if header.producer_id() != NO_PRODUCER_ID && origin == Origin::Client {
             match self.producers.check(&header, self.options.strict_first_sequence) {
                 Check::Next => {}
                 Check::Duplicate(batch) => return Ok(Appended::Duplicate(batch)),
