@@ -7,6 +7,7 @@ use sordini_protocol::{ErrorCode, Uuid, mutant};
 use super::Broker;
 use crate::log::batch::{HEADER_LEN, Header};
 use crate::log::marker::Marker;
+use crate::log::verification::{Guard, ToVerify};
 use crate::log::{Appended, LogError, Origin, PartitionLog};
 use crate::storage::Storage;
 use crate::time::Now;
@@ -61,22 +62,47 @@ impl Broker {
     }
 
     /// Appends a whole batch of a coordinator's records to a partition that is led here, whatever
-    /// its sequence numbers. It counts once it is [committed](Self::committed).
+    /// its sequence numbers. It counts once it is [committed](Self::committed). A transactional
+    /// batch that begins a transaction there needs the guard of
+    /// [its verification](Self::start_verification).
     ///
     /// # Errors
-    /// As [`append_marker`](Self::append_marker), and CORRUPT_MESSAGE if it is no batch.
+    /// As [`append_marker`](Self::append_marker), INVALID_TXN_STATE, and CORRUPT_MESSAGE if it is
+    /// no batch.
     pub(crate) fn append_as_coordinator(
         &mut self,
         now: Now,
         topic: &str,
         partition: i32,
         batch: &Bytes,
+        guard: Option<Guard>,
     ) -> Result<AppendedHere, ErrorCode> {
-        let header = Header::new(batch).ok_or(ErrorCode::CorruptMessage)?;
-        let body = batch.slice(HEADER_LEN..);
+        let header = Header::new(batch).filter(|header| header.size() == Some(batch.len()));
+        let header = header.ok_or(ErrorCode::CorruptMessage)?;
+        let (body, origin) = (batch.slice(HEADER_LEN..), Origin::Coordinator(guard));
         self.append_here(now, topic, partition, |log, storage, epoch| {
-            log.append_as(storage, header, &body, epoch, now.wall_ms, Origin::Coordinator)
+            log.append_as(storage, header, &body, epoch, now.wall_ms, origin)
         })
+    }
+
+    /// Begins to verify that a partition that is led here is in a producer's transaction. The
+    /// guard that is returned goes with the batch when the coordinator has said yes. `None`: the
+    /// transaction is open here, so there is nothing to ask.
+    ///
+    /// # Errors
+    /// NOT_LEADER_OR_FOLLOWER, UNKNOWN_TOPIC_OR_PARTITION, INVALID_PRODUCER_EPOCH.
+    pub(crate) fn start_verification(
+        &mut self,
+        now: Now,
+        topic: &str,
+        partition: i32,
+        wanted: &ToVerify,
+    ) -> Result<Option<Guard>, ErrorCode> {
+        self.guards += 1;
+        let fresh = Guard(self.guards);
+        let (partition, _) = self.led(topic, partition)?;
+        let started = partition.log.start_verification(wanted, fresh, now.wall_ms);
+        started.map_err(|error| error.code())
     }
 
     fn append_here(

@@ -104,6 +104,8 @@ pub struct Broker {
     /// What makes this broker a node of a cluster.
     pub(crate) node: Option<Box<Node>>,
     ids: IdSource,
+    /// Verifications that were begun.
+    guards: u64,
     connections: BTreeMap<ConnectionId, Connection>,
     /// Connections whose next request may be processed.
     runnable: VecDeque<ConnectionId>,

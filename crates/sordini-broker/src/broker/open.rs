@@ -91,6 +91,7 @@ impl Broker {
             monitor,
             node,
             ids,
+            guards: 0,
             connections: BTreeMap::new(),
             runnable: VecDeque::new(),
             timers: BTreeSet::new(),

@@ -208,9 +208,12 @@ impl Header {
         i32::from_be_bytes(self.at(AT_BASE_SEQUENCE))
     }
 
-    /// Sequence number of the last record: numbers wrap from 2^31 - 1 to 0.
+    /// Sequence number of the last record: numbers wrap from 2^31 - 1 to 0. -1 if there are none.
     #[must_use]
     pub fn last_sequence(&self) -> i32 {
+        if self.base_sequence() < 0 {
+            return NO_SEQUENCE;
+        }
         add_sequence(self.base_sequence(), self.last_offset_delta())
     }
 

@@ -2,9 +2,9 @@
 //! partition (KIP-98), as they stand in the log.
 
 use bytes::Bytes;
-use sordini_protocol::records::{Batch, ControlType};
+use sordini_protocol::records::{BatchHeader, ControlType, RecordIter};
 
-use super::batch::{HEADER_LEN, Header, NO_SEQUENCE};
+use super::batch::Header;
 
 /// Bytes of a marker's only record, its length included.
 const RECORD_LEN: usize = 17;
@@ -55,16 +55,15 @@ impl Marker {
         (header, Bytes::from(body))
     }
 
-    /// Reads a whole control batch; `None` if it holds something else than an end of a
-    /// transaction, or is damaged.
+    /// Reads a control batch; `None` if it holds something else than an end of a transaction, or
+    /// is damaged.
     #[must_use]
-    pub fn parse(batch: &[u8]) -> Option<Self> {
-        let header = Header::new(batch).filter(Header::is_control)?;
-        if header.base_sequence() != NO_SEQUENCE || header.codec() != 0 {
+    pub fn read(header: &Header, body: &[u8]) -> Option<Self> {
+        if !header.is_control() || header.codec() != 0 {
             return None;
         }
-        let records = Batch::parse(batch).ok()?.decompress(batch.len() - HEADER_LEN).ok()?;
-        let record = records.iter().next()?.ok()?;
+        let record = RecordIter::new(&BatchHeader::parse(header.bytes()).ok()?, body).next()?;
+        let record = record.ok()?;
         let result = match record.control_type()? {
             ControlType::Abort => TransactionResult::Abort,
             ControlType::Commit => TransactionResult::Commit,
@@ -72,6 +71,7 @@ impl Marker {
         let value = record.value?;
         let version = i16::from_be_bytes(*value.first_chunk()?);
         let coordinator_epoch = i32::from_be_bytes(*value.get(2..)?.first_chunk()?);
+        // Later versions only add fields.
         (version >= VERSION).then_some(Self {
             producer_id: header.producer_id(),
             producer_epoch: header.producer_epoch(),
@@ -95,7 +95,7 @@ mod tests {
             let (header, body) = marker.to_batch(1_700_000_000_123);
             let bytes = [header.bytes().as_slice(), &body].concat();
             assert!(batch::is_sound(&bytes));
-            assert_eq!(Marker::parse(&bytes), Some(marker));
+            assert_eq!(Marker::read(&header, &body), Some(marker));
             let set = RecordBatchDecoder::decode(&mut Bytes::from(bytes)).expect("a batch");
             let [record] = set.records.as_slice() else { panic!("one record") };
             assert!(record.transactional && record.control);
@@ -111,11 +111,11 @@ mod tests {
         let result = TransactionResult::Commit;
         let marker = Marker { producer_id: 1, producer_epoch: 0, coordinator_epoch: 0, result };
         let (header, body) = marker.to_batch(0);
-        let bytes = [header.bytes().as_slice(), &body].concat();
-        for cut in 0..bytes.len() {
-            assert_eq!(Marker::parse(&bytes[..cut]), None, "{cut} bytes");
+        for cut in 0..body.len() {
+            assert_eq!(Marker::read(&header, &body[..cut]), None, "{cut} bytes");
         }
         let data = crate::test_batch::batch(&["a"]).producer(1, 0, 0).encode();
-        assert_eq!(Marker::parse(&data), None);
+        let header = Header::new(&data).expect("header");
+        assert_eq!(Marker::read(&header, &data[batch::HEADER_LEN..]), None);
     }
 }

@@ -6,6 +6,7 @@
 //! [`PartitionLog::advance_high_watermark`]) and the *last stable offset* (what no open
 //! transaction holds back).
 
+pub mod aborted;
 pub mod batch;
 pub mod epochs;
 pub mod index;
@@ -18,6 +19,8 @@ mod retention;
 mod scan;
 mod segment;
 pub mod snapshot;
+mod transactions;
+pub mod verification;
 
 use std::io;
 
@@ -28,8 +31,9 @@ use crate::topic_config::TopicConfig;
 use batch::{HEADER_LEN, Header, NO_PRODUCER_ID};
 use epochs::LeaderEpochs;
 use marker::Marker;
-use producers::{BatchMeta, Check, Producers};
+use producers::{BatchMeta, Check, Producers, Refusal};
 use segment::Segment;
+use verification::{Guard, ToVerify};
 
 pub use read::TimestampAndOffset;
 pub use recovery::Recovery;
@@ -103,13 +107,14 @@ pub enum Appended {
     Duplicate(BatchMeta),
 }
 
-/// Who wants a batch appended, and how far it is judged.
+/// Who wants a batch appended, and how far it is judged. What would begin a transaction needs the
+/// guard of its verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// A client: its sequence numbers count.
-    Client,
-    /// A coordinator of this broker, for a client: only its epoch counts.
-    Coordinator,
+    Client(Option<Guard>),
+    /// A coordinator of this broker, for a client or for itself: only its epoch counts.
+    Coordinator(Option<Guard>),
 }
 
 /// How a log is opened and appended to.
@@ -174,9 +179,11 @@ impl PartitionLog {
     /// The offset behind the last one that is committed and in no open transaction.
     #[must_use]
     pub fn last_stable(&self) -> i64 {
-        self.producers
-            .first_unstable()
-            .map_or(self.high_watermark, |first| first.min(self.high_watermark))
+        let first = self.producers.first_unstable(self.high_watermark);
+        first.map_or(self.high_watermark, |first| {
+            // The beginning of a transaction may have been removed as too old.
+            first.max(self.log_start).min(self.high_watermark)
+        })
     }
 
     /// All before this offset survives a loss of power.
@@ -245,6 +252,7 @@ impl PartitionLog {
     /// Says that all before `offset` is committed. The high watermark never goes back.
     pub fn advance_high_watermark(&mut self, offset: i64) {
         self.high_watermark = self.high_watermark.max(offset.min(self.log_end));
+        self.producers.settle(self.high_watermark);
     }
 
     /// Begins a leader epoch at the log's end.
@@ -264,25 +272,22 @@ impl PartitionLog {
         storage::replace(storage, &self.dir, epochs::FILE, text.as_bytes(), self.options.durable)
     }
 
-    /// Appends a marker as the leader of `epoch`. From `transaction_version` 2 on its epoch must
-    /// be above the producer's last.
+    /// Begins to verify that the partition is in a producer's transaction. `None`: its transaction
+    /// is open here, so it is. `fresh` becomes the guard if no verification is under way.
     ///
     /// # Errors
-    /// As [`append`](Self::append).
-    pub fn append_marker(
+    /// INVALID_PRODUCER_EPOCH if the producer's epoch is older than the last seen.
+    pub fn start_verification(
         &mut self,
-        storage: &mut dyn Storage,
-        marker: &Marker,
-        _transaction_version: i16,
-        epoch: i32,
+        wanted: &ToVerify,
+        fresh: Guard,
         wall_ms: i64,
-    ) -> Result<Appended, LogError> {
-        let (header, body) = marker.to_batch(wall_ms);
-        self.append_as(storage, header, &body, epoch, wall_ms, Origin::Coordinator)
+    ) -> Result<Option<Guard>, LogError> {
+        self.producers.start_verification(wanted, fresh, wall_ms).map_err(refused)
     }
 
-    /// Appends a client's batch as the leader of `epoch`: its offset and epoch are assigned here, its
-    /// sequence numbers checked. `header` is otherwise as it will be stored, `body` is all
+    /// Appends a client's batch as the leader of `epoch`: its offset and epoch are assigned here,
+    /// its sequence numbers checked. `header` is otherwise as it will be stored, `body` is all
     /// behind it.
     ///
     /// # Errors
@@ -296,7 +301,7 @@ impl PartitionLog {
         epoch: i32,
         wall_ms: i64,
     ) -> Result<Appended, LogError> {
-        self.append_as(storage, header, body, epoch, wall_ms, Origin::Client)
+        self.append_as(storage, header, body, epoch, wall_ms, Origin::Client(None))
     }
 
     /// Appends a batch, judged by where it comes from.
@@ -306,11 +311,47 @@ impl PartitionLog {
     pub fn append_as(
         &mut self,
         storage: &mut dyn Storage,
-        mut header: Header,
+        header: Header,
         body: &[u8],
         epoch: i32,
         wall_ms: i64,
         origin: Origin,
+    ) -> Result<Appended, LogError> {
+        let strict = self.options.strict_first_sequence;
+        self.place(storage, (header, body), epoch, wall_ms, |producers, header| match origin {
+            _ if header.producer_id() == NO_PRODUCER_ID => Check::Next,
+            Origin::Client(guard) => producers.check(header, guard, strict),
+            Origin::Coordinator(guard) => producers.check_coordinators(header, guard).into(),
+        })
+    }
+
+    /// Appends a marker as the leader of `epoch`. From `transaction_version` 2 on its epoch must
+    /// be above the producer's last, unless it is there already.
+    ///
+    /// # Errors
+    /// INVALID_PRODUCER_EPOCH, TRANSACTION_COORDINATOR_FENCED, or as [`append`](Self::append).
+    pub fn append_marker(
+        &mut self,
+        storage: &mut dyn Storage,
+        marker: &Marker,
+        transaction_version: i16,
+        epoch: i32,
+        wall_ms: i64,
+    ) -> Result<Appended, LogError> {
+        let (header, body) = marker.to_batch(wall_ms);
+        self.place(storage, (header, &body), epoch, wall_ms, |producers, _| {
+            producers.check_marker(marker, transaction_version).into()
+        })
+    }
+
+    /// Appends a batch as the leader of `epoch`, if the producers' state allows it.
+    fn place(
+        &mut self,
+        storage: &mut dyn Storage,
+        (mut header, body): (Header, &[u8]),
+        epoch: i32,
+        wall_ms: i64,
+        judge: impl FnOnce(&Producers, &Header) -> Check,
     ) -> Result<Appended, LogError> {
         self.ensure_online()?;
         header.assign(self.log_end, epoch);
@@ -321,19 +362,17 @@ impl PartitionLog {
                 format!("the batch of {size} bytes exceeds segment.bytes {limit} of {}", self.dir);
             return Err(LogError::Refused { code: ErrorCode::RecordListTooLarge, message });
         }
-        if header.producer_id() != NO_PRODUCER_ID && origin == Origin::Client {
-            match self.producers.check(&header, self.options.strict_first_sequence) {
-                Check::Next => {}
-                Check::Duplicate(batch) => return Ok(Appended::Duplicate(batch)),
-                Check::Refused(code, message) => return Err(LogError::Refused { code, message }),
-            }
+        match judge(&self.producers, &header) {
+            Check::Next => {}
+            Check::Duplicate(batch) => return Ok(Appended::Duplicate(batch)),
+            Check::Refused(code, message) => return Err(refused((code, message))),
         }
         self.roll_if_due(storage, &header, size as u64, wall_ms)?;
         self.store(storage, &header, body, wall_ms)?;
         Ok(Appended::New { base: header.base_offset(), last: header.last_offset() })
     }
 
-    /// Writes a batch at the log's end, and notes its producer.
+    /// Writes a batch at the log's end, and notes its producer and what it ends.
     fn store(
         &mut self,
         storage: &mut dyn Storage,
@@ -342,10 +381,14 @@ impl PartitionLog {
         wall_ms: i64,
     ) -> Result<(), LogError> {
         self.write(storage, header, body)?;
-        if header.producer_id() != NO_PRODUCER_ID {
-            self.producers.appended(header, wall_ms);
-        }
         self.log_end = header.last_offset() + 1;
+        let marker = Marker::read(header, body);
+        let aborted = self.producers.note(header, marker.as_ref(), wall_ms);
+        let Some(active) = self.segments.last_mut() else { return Ok(()) };
+        aborted.into_iter().for_each(|aborted| active.note_aborted(aborted));
+        // An index that can't be written now is written later, or rebuilt by recovery.
+        let _ = active.write_indexes(storage, false);
+        let _ = active.write_aborted(storage);
         Ok(())
     }
 
@@ -366,8 +409,6 @@ impl PartitionLog {
         }
         active.note(header, (HEADER_LEN + body.len()) as u64);
         self.dirty = true;
-        // An index that can't be written now is written later, or rebuilt by recovery.
-        let _ = active.write_indexes(storage, false);
         Ok(())
     }
 
@@ -510,6 +551,10 @@ impl PartitionLog {
     fn storage_error(&self, source: io::Error) -> LogError {
         LogError::Storage { dir: self.dir.clone(), source }
     }
+}
+
+fn refused((code, message): Refusal) -> LogError {
+    LogError::Refused { code, message }
 }
 
 /// Takes a log offline whose sync failed: what the disk holds is then unknown.

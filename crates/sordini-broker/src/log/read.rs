@@ -4,6 +4,7 @@ use std::io;
 
 use bytes::Bytes;
 
+use super::aborted::AbortedTransaction;
 use super::batch::Header;
 use super::scan::Found;
 use super::segment::Segment;
@@ -65,6 +66,21 @@ impl PartitionLog {
             .read(&segment.log_path(), first.position, wanted.min(left))
             .map_err(|e| self.storage_error(e))?;
         Ok(whole_batches(bytes, upper))
+    }
+
+    /// The aborted transactions with records in `from..upper`, in the order of their markers: what
+    /// a read_committed reader of `upper` and all before it has to leave out. Markers may lie
+    /// behind `upper`.
+    #[must_use]
+    pub fn aborted_transactions(&self, from: i64, upper: i64) -> Vec<AbortedTransaction> {
+        let mut found = Vec::new();
+        let after = self.segments.partition_point(|segment| segment.base() <= from);
+        for segment in self.segments.iter().skip(after.saturating_sub(1)) {
+            if segment.collect_aborted(from, upper, &mut found) {
+                break;
+            }
+        }
+        found
     }
 
     fn find(

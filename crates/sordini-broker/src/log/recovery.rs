@@ -5,7 +5,7 @@ use std::io;
 
 use sordini_protocol::mutant;
 
-use super::batch::NO_PRODUCER_ID;
+use super::aborted::{self, AbortedTransaction};
 use super::epochs::{self, LeaderEpochs};
 use super::producers::Producers;
 use super::scan::{Depth, Scan};
@@ -20,6 +20,8 @@ pub struct Recovery {
     pub scanned: usize,
     /// Bytes cut off because they were not sound.
     pub truncated_bytes: u64,
+    /// Segments whose aborted transactions were found anew.
+    pub reindexed: usize,
     /// Segments removed because what precedes them was cut back.
     pub removed_segments: usize,
     /// Snapshots that were damaged.
@@ -63,6 +65,11 @@ impl PartitionLog {
         if mutant!(M30) {
             log.producers.forget(None);
         }
+        if mutant!(M33) {
+            for segment in &mut log.segments {
+                segment.forget_aborted(storage).map_err(failed)?;
+            }
+        }
         Ok((log, report))
     }
 
@@ -76,7 +83,7 @@ impl PartitionLog {
         self.load_epochs(storage)?;
         let epochs_before = self.epochs.clone();
         let (bases, snapshots) = self.list(storage)?;
-        self.load_segments(storage, &bases, clean, wall_ms, report)?;
+        let suspect = self.load_segments(storage, &bases, clean, wall_ms, report)?;
         if self.segments.is_empty() {
             let first = Segment::new(&self.dir, bases.first().copied().unwrap_or(0), wall_ms);
             first.create_files(storage)?;
@@ -89,6 +96,9 @@ impl PartitionLog {
         self.epochs.truncate_start(self.log_start);
         if self.epochs != epochs_before {
             self.write_epochs(storage)?;
+        }
+        if let Some(suspect) = suspect {
+            self.reindex_aborted(storage, &snapshots, suspect, report)?;
         }
         self.load_producers(storage, &snapshots, report)?;
         self.producers.seen_all(wall_ms);
@@ -134,6 +144,7 @@ impl PartitionLog {
             let index = offset_of(&entry.name, ".index");
             let orphan = index
                 .or_else(|| offset_of(&entry.name, ".timeindex"))
+                .or_else(|| offset_of(&entry.name, aborted::SUFFIX))
                 .is_some_and(|base| !bases.contains(&base));
             let widowed = offset_of(&entry.name, snapshot::WINDOW_SUFFIX).is_some_and(|at| {
                 let kafkas = super::segment::file_name(at, snapshot::SUFFIX);
@@ -147,6 +158,8 @@ impl PartitionLog {
         Ok((bases, snapshots))
     }
 
+    /// Loads or scans the segments. The result is the base of the first one that was scanned as a
+    /// whole and holds control batches: from there on aborted transactions have to be found anew.
     fn load_segments(
         &mut self,
         storage: &mut dyn Storage,
@@ -154,7 +167,8 @@ impl PartitionLog {
         clean: bool,
         wall_ms: i64,
         report: &mut Recovery,
-    ) -> io::Result<()> {
+    ) -> io::Result<Option<i64>> {
+        let mut suspect = None;
         for (i, base) in bases.iter().copied().enumerate() {
             let next = bases.get(i + 1).copied();
             let mut segment = Segment::new(&self.dir, base, wall_ms);
@@ -163,14 +177,23 @@ impl PartitionLog {
             if let Some(next) = next
                 && whole
             {
+                segment.truncate_aborted(storage, next)?;
                 self.segments.push(segment);
                 self.log_end = next;
                 continue;
             }
             let epochs = &mut self.epochs;
+            let mut has_control = false;
             let (end, cut) = segment.recover(storage, whole, |header| {
                 epochs.assign(header.leader_epoch(), header.base_offset());
+                has_control |= header.is_control();
             })?;
+            if whole {
+                segment.truncate_aborted(storage, end)?;
+            } else {
+                segment.forget_aborted(storage)?;
+                suspect = suspect.or(has_control.then_some(base));
+            }
             report.scanned += usize::from(!whole);
             report.truncated_bytes += cut;
             self.segments.push(segment);
@@ -187,6 +210,37 @@ impl PartitionLog {
                 segment.finish_indexes(storage)?;
                 self.log_end = next.max(end);
             }
+        }
+        Ok(suspect)
+    }
+
+    /// Finds the aborted transactions of the segments from `suspect` on anew. They may have begun
+    /// in earlier segments: what was open there is known from a snapshot, or from the batches.
+    fn reindex_aborted(
+        &mut self,
+        storage: &mut dyn Storage,
+        snapshots: &[i64],
+        suspect: i64,
+        report: &mut Recovery,
+    ) -> io::Result<()> {
+        let mut from = self.log_start;
+        let mut producers = Producers::default();
+        let usable = |at: &i64| (self.log_start..=suspect).contains(at);
+        for at in snapshots.iter().rev().copied().filter(usable) {
+            if let Some(known) = self.read_snapshot(storage, at)? {
+                (from, producers) = (at, known);
+                break;
+            }
+        }
+        for i in 0..self.segments.len() {
+            let aborted = replay(storage, &self.segments, i, from, &mut producers)?;
+            let Some(segment) = self.segments.get_mut(i).filter(|s| s.base() >= suspect) else {
+                continue;
+            };
+            segment.forget_aborted(storage)?;
+            aborted.into_iter().for_each(|aborted| segment.note_aborted(aborted));
+            segment.write_aborted(storage)?;
+            report.reindexed += 1;
         }
         Ok(())
     }
@@ -217,7 +271,10 @@ impl PartitionLog {
                 }
             }
         }
-        self.replay(storage, from)
+        for i in 0..self.segments.len() {
+            replay(storage, &self.segments, i, from, &mut self.producers)?;
+        }
+        Ok(())
     }
 
     fn read_snapshot(&self, storage: &mut dyn Storage, at: i64) -> io::Result<Option<Producers>> {
@@ -238,30 +295,30 @@ impl PartitionLog {
         }
         Ok(())
     }
+}
 
-    /// Takes the producers through all batches from offset `from` on.
-    fn replay(&mut self, storage: &mut dyn Storage, from: i64) -> io::Result<()> {
-        for (i, segment) in self.segments.iter().enumerate() {
-            let end = self.segments.get(i + 1).map_or(self.log_end, Segment::base);
-            if end <= from {
-                continue;
-            }
-            let path = segment.log_path();
-            let range = (0, segment.size);
-            let bases = (segment.base(), segment.base());
-            let mut scan = Scan::new(storage, &path, Depth::Headers, range, bases);
-            while let Some(found) = scan.next()? {
-                let header = &found.header;
-                if header.base_offset() >= from
-                    && header.producer_id() != NO_PRODUCER_ID
-                    && !header.is_control()
-                {
-                    self.producers.appended(header, 0);
-                }
-            }
+/// Takes the producers through the batches of one segment from offset `from` on. The result is
+/// what was aborted in it.
+fn replay(
+    storage: &mut dyn Storage,
+    segments: &[Segment],
+    at: usize,
+    from: i64,
+    producers: &mut Producers,
+) -> io::Result<Vec<AbortedTransaction>> {
+    let mut aborted = Vec::new();
+    let ended_before = segments.get(at + 1).is_some_and(|next| next.base() <= from);
+    let Some(segment) = segments.get(at).filter(|_| !ended_before) else { return Ok(aborted) };
+    let path = segment.log_path();
+    let (range, bases) = ((0, segment.size), (segment.base(), segment.base()));
+    let mut scan = Scan::new(storage, &path, Depth::Headers, range, bases);
+    while let Some(found) = scan.next()? {
+        if found.header.base_offset() >= from {
+            let marker = scan.marker(&found)?;
+            aborted.extend(producers.note(&found.header, marker.as_ref(), 0));
         }
-        Ok(())
     }
+    Ok(aborted)
 }
 
 fn read_small(storage: &mut dyn Storage, path: &str) -> io::Result<Option<bytes::Bytes>> {

@@ -95,6 +95,7 @@ impl PartitionLog {
             self.segments.pop();
         }
         let Some(active) = self.segments.last_mut() else { return Ok(()) };
+        active.truncate_aborted(storage, offset)?;
         if let Some(found) = active.find(storage, offset)? {
             storage.truncate(&active.log_path(), found.position)?;
             self.log_end = active.recover(storage, false, |_| {})?.0;
@@ -112,6 +113,7 @@ impl PartitionLog {
         let (_, snapshots) = self.list(storage)?;
         self.load_producers(storage, &snapshots, &mut Recovery::default())?;
         self.producers.seen_all(wall_ms);
+        self.producers.settle(self.high_watermark);
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use crate::storage::Storage;
 
 impl PartitionLog {
     /// Removes segments that are too old or too many; returns how many. Only whole segments go,
-    /// and only what is committed. The newest records stay until their segment's newest record
+    /// and only what is committed; an open transaction keeps none, as in Kafka. The newest records stay until their segment's newest record
     /// is too old; then a new segment is begun.
     ///
     /// # Errors
@@ -77,6 +77,7 @@ impl PartitionLog {
             }
         }
         self.recovery_point = self.recovery_point.max(self.log_start);
+        self.producers.settle(self.log_start);
         if self.epochs.truncate_start(self.log_start) {
             self.write_epochs(storage)?;
         }

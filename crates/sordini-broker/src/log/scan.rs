@@ -5,11 +5,14 @@ use std::io;
 use bytes::Bytes;
 
 use super::batch::{HEADER_LEN, Header, MAGIC};
+use super::marker::Marker;
 use crate::crc;
 use crate::storage::Storage;
 
 /// Bytes read from the file at a time.
 const WINDOW: usize = 256 * 1024;
+/// The largest control batch that is looked into; a marker has 78 bytes.
+const CONTROL_MAX: u64 = 4096;
 /// Where the bytes begin that the CRC covers.
 const CRC_FROM: u64 = 21;
 
@@ -102,6 +105,20 @@ impl<'a> Scan<'a> {
         self.position = position + size;
         self.next_offset = header.last_offset() + 1;
         Ok(Some(Found { position, size, header }))
+    }
+
+    /// The marker that a batch holds, if it holds one.
+    ///
+    /// # Errors
+    /// As the medium fails.
+    pub(super) fn marker(&mut self, found: &Found) -> io::Result<Option<Marker>> {
+        if !found.header.is_control() || found.size > CONTROL_MAX {
+            return Ok(None);
+        }
+        let len = usize::try_from(found.size).unwrap_or(usize::MAX);
+        let bytes = self.peek(found.position, len)?;
+        let body = bytes.get(HEADER_LEN..).unwrap_or_default();
+        Ok(Marker::read(&found.header, body))
     }
 
     /// Up to `len` bytes at `position`, but none behind the end.

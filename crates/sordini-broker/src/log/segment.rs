@@ -1,7 +1,10 @@
-//! One segment: a `.log` file with its two indexes.
+//! One segment: a `.log` file with its indexes: of offsets, of times, of aborted transactions.
 
 use std::io;
 
+use bytes::Bytes;
+
+use super::aborted::{self, AbortedIndex, AbortedTransaction};
 use super::batch::{Header, NO_TIMESTAMP};
 use super::index::{OffsetIndex, TimeIndex};
 use super::scan::{Depth, Found, Scan};
@@ -21,6 +24,8 @@ pub(super) struct Segment {
     pub(super) size: u64,
     offsets: OffsetIndex,
     times: TimeIndex,
+    /// The transactions whose abort markers stand here. Its file is there once there is one.
+    aborted: AbortedIndex,
     /// Largest timestamp, and the last offset of the first batch that has it.
     max_timestamp: Option<(i64, i64)>,
     since_index: u64,
@@ -55,6 +60,7 @@ impl Segment {
             size: 0,
             offsets: OffsetIndex::default(),
             times: TimeIndex::default(),
+            aborted: AbortedIndex::default(),
             max_timestamp: None,
             since_index: 0,
             first_timestamp: None,
@@ -78,7 +84,7 @@ impl Segment {
         storage::join(&self.dir, &file_name(self.base, suffix))
     }
 
-    /// Creates the three files, empty.
+    /// Creates the files, empty, but for that of aborted transactions.
     ///
     /// # Errors
     /// As the medium fails.
@@ -89,12 +95,12 @@ impl Segment {
         Ok(())
     }
 
-    /// Removes the three files.
+    /// Removes the files.
     ///
     /// # Errors
     /// As the medium fails.
     pub(super) fn remove_files(&self, storage: &mut dyn Storage) -> io::Result<()> {
-        for suffix in [".log", ".index", ".timeindex"] {
+        for suffix in [".log", ".index", ".timeindex", aborted::SUFFIX] {
             storage.remove(&self.path(suffix))?;
         }
         Ok(())
@@ -176,14 +182,19 @@ impl Segment {
     /// As the medium fails.
     pub(super) fn finish_indexes(&mut self, storage: &mut dyn Storage) -> io::Result<()> {
         self.note_time();
-        self.write_indexes(storage, true)
+        self.write_indexes(storage, true)?;
+        self.write_aborted(storage)
     }
 
-    /// Makes the three files survive a loss of power.
+    /// Makes the files survive a loss of power.
     ///
     /// # Errors
     /// As the medium fails.
     pub(super) fn sync_files(&self, storage: &mut dyn Storage) -> io::Result<()> {
+        let aborted = self.path(aborted::SUFFIX);
+        if storage.len(&aborted)?.is_some() {
+            storage.sync(&aborted)?;
+        }
         for suffix in [".log", ".index", ".timeindex"] {
             storage.sync(&self.path(suffix))?;
         }
@@ -202,23 +213,29 @@ impl Segment {
         else {
             return Ok(false);
         };
-        let (Some(offsets), Some(times)) =
-            (OffsetIndex::parse(&offsets, size), TimeIndex::parse(&times))
-        else {
+        // Where nothing was aborted there is no file.
+        let aborted = match storage.len(&self.path(aborted::SUFFIX))? {
+            None => Bytes::new(),
+            Some(len) if len <= aborted::FILE_MAX => {
+                storage::read_all(storage, &self.path(aborted::SUFFIX), len)?
+            }
+            Some(_) => return Ok(false),
+        };
+        let (Some(offsets), Some(times), Some(aborted)) = (
+            OffsetIndex::parse(&offsets, size),
+            TimeIndex::parse(&times),
+            AbortedIndex::parse(&aborted, self.base),
+        ) else {
             return Ok(false);
         };
         self.size = size;
         self.max_timestamp =
             times.last().map(|(timestamp, at)| (timestamp, self.base + i64::from(at)));
-        (self.offsets, self.times) = (offsets, times);
+        (self.offsets, self.times, self.aborted) = (offsets, times, aborted);
         Ok(true)
     }
 
-    fn index_bytes(
-        &self,
-        storage: &mut dyn Storage,
-        suffix: &str,
-    ) -> io::Result<Option<bytes::Bytes>> {
+    fn index_bytes(&self, storage: &mut dyn Storage, suffix: &str) -> io::Result<Option<Bytes>> {
         let path = self.path(suffix);
         match storage.len(&path)? {
             // Twice Kafka's size: no file of ours is longer, and hostile ones are not read.
@@ -295,6 +312,65 @@ impl Segment {
         let start = self.relative(offset).map_or(0, |relative| self.offsets.lookup(relative));
         let range = (u64::from(start), self.size);
         Scan::new(storage, path, Depth::Headers, range, (self.base, self.base))
+    }
+
+    /// Adds an aborted transaction whose marker is the newest batch. What can't be written now is
+    /// written later, or rebuilt by recovery.
+    pub(super) fn note_aborted(&mut self, aborted: AbortedTransaction) {
+        self.aborted.push(aborted);
+    }
+
+    /// Drops all aborted transactions, in the file too: they are found anew.
+    ///
+    /// # Errors
+    /// As the medium fails.
+    pub(super) fn forget_aborted(&mut self, storage: &mut dyn Storage) -> io::Result<()> {
+        self.aborted = AbortedIndex::default();
+        let path = self.path(aborted::SUFFIX);
+        match storage.len(&path)? {
+            Some(1..) => storage.truncate(&path, 0),
+            _ => Ok(()),
+        }
+    }
+
+    /// Drops the aborted transactions whose markers lie at or behind `offset`, in the file too.
+    ///
+    /// # Errors
+    /// As the medium fails.
+    pub(super) fn truncate_aborted(
+        &mut self,
+        storage: &mut dyn Storage,
+        offset: i64,
+    ) -> io::Result<()> {
+        if self.aborted.truncate(offset) {
+            storage.truncate(&self.path(aborted::SUFFIX), self.aborted.written_len())?;
+        }
+        Ok(())
+    }
+
+    /// Adds to `found` the aborted transactions with records in `from..upper` whose markers stand
+    /// here. Returns whether no later segment can have any.
+    pub(super) fn collect_aborted(
+        &self,
+        from: i64,
+        upper: i64,
+        found: &mut Vec<AbortedTransaction>,
+    ) -> bool {
+        self.aborted.collect(from, upper, found)
+    }
+
+    /// Makes the file of aborted transactions hold all that are known.
+    ///
+    /// # Errors
+    /// As the medium fails.
+    pub(super) fn write_aborted(&mut self, storage: &mut dyn Storage) -> io::Result<()> {
+        let bytes = self.aborted.unwritten();
+        if !bytes.is_empty() {
+            let path = self.path(aborted::SUFFIX);
+            append_at(storage, &path, self.aborted.written_len(), &bytes)?;
+            self.aborted.mark_written();
+        }
+        Ok(())
     }
 
     /// The batch that holds `offset`, or the first behind it.

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use sordini_protocol::Reader;
 
-use super::batch::NO_TIMESTAMP;
+use super::batch::{NO_SEQUENCE, NO_TIMESTAMP};
 use super::producers::{BATCHES_KEPT, BatchMeta, ProducerEntry, Producers};
 use crate::crc;
 
@@ -123,7 +123,7 @@ pub fn decode(bytes: &Bytes) -> Option<Producers> {
 }
 
 fn is_sound(batch: &BatchMeta) -> bool {
-    batch.last_sequence >= 0
+    batch.last_sequence >= NO_SEQUENCE
         && batch.last_offset >= 0
         && batch.offset_delta >= 0
         && i64::from(batch.offset_delta) <= batch.last_offset
