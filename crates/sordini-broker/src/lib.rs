@@ -59,7 +59,8 @@ mod validate;
 mod versions;
 
 pub use broker::{
-    Broker, ConnectionId, InspectError, OpenError, Output, PartitionState, ProduceQuota,
+    Broker, ConnectionId, InspectError, OpenError, OpenTransaction, Output, PartitionState,
+    ProduceQuota,
 };
 pub use cluster::{Cluster, ClusterConfig, ClusterOutput, ClusterTrace, Peer, PeerMessage};
 pub use config::BrokerConfig;

@@ -1,6 +1,12 @@
 //! What the log needs of records: the rest of it knows headers only.
 
-use sordini_protocol::records::{Batch, BatchError, Record};
+use std::collections::BTreeSet;
+
+use sordini_protocol::records::{Batch, BatchError, Batches, Record};
+
+use crate::log::aborted::AbortedTransaction;
+use crate::log::batch::Header;
+use crate::log::marker::{Marker, TransactionResult};
 
 /// Decompressed bytes of one batch that are read back from disk at most.
 const DECOMPRESSED_MAX: usize = 256 * 1024 * 1024;
@@ -41,12 +47,59 @@ pub struct StoredRecord {
     pub sequence: i32,
     /// Number of the codec that its batch is stored in.
     pub codec: u8,
+    /// Whether it was written in a transaction.
+    pub transactional: bool,
 }
 
-/// Appends the records of the batch in `bytes` to `out`.
+/// The markers among the batches in `bytes`, with their offsets.
+pub(crate) fn markers(bytes: &[u8]) -> Result<Vec<(i64, Marker)>, BatchError> {
+    let mut found = Vec::new();
+    for batch in Batches::new(bytes) {
+        let batch = batch?;
+        let marker =
+            Header::new(batch.bytes()).and_then(|header| Marker::read(&header, batch.body()));
+        found.extend(marker.map(|marker| (batch.header().base_offset, marker)));
+    }
+    Ok(found)
+}
+
+/// What a read_committed reader makes of an answer: it leaves out the records of the aborted
+/// transactions that the answer names. A producer's records are left out from the first offset of
+/// such a transaction on, up to its next abort marker.
+pub(crate) fn collect_committed(
+    bytes: &[u8],
+    mut aborted: Vec<AbortedTransaction>,
+    out: &mut Vec<StoredRecord>,
+) -> Result<(), BatchError> {
+    aborted.sort_by_key(|aborted| aborted.first_offset);
+    let mut aborted = aborted.into_iter().peekable();
+    let mut open = BTreeSet::new();
+    for batch in Batches::new(bytes) {
+        let batch = batch?;
+        let last = batch.header().last_offset().unwrap_or(i64::MAX);
+        while let Some(begun) = aborted.next_if(|aborted| aborted.first_offset <= last) {
+            open.insert(begun.producer_id);
+        }
+        let producer = batch.header().producer_id;
+        if batch.header().is_control() {
+            let markers = markers(batch.bytes())?;
+            if markers.iter().any(|(_, marker)| marker.result == TransactionResult::Abort) {
+                open.remove(&producer);
+            }
+        } else if !batch.header().is_transactional() || !open.contains(&producer) {
+            collect(batch.bytes(), out)?;
+        }
+    }
+    Ok(())
+}
+
+/// Appends the records of the batch in `bytes` to `out`: none if it is a control batch.
 pub(crate) fn collect(bytes: &[u8], out: &mut Vec<StoredRecord>) -> Result<(), BatchError> {
     let batch = Batch::parse(bytes)?;
     let header = *batch.header();
+    if header.is_control() {
+        return Ok(());
+    }
     let records = batch.decompress(DECOMPRESSED_MAX)?;
     for record in &records {
         let record = record?;
@@ -69,6 +122,7 @@ pub(crate) fn collect(bytes: &[u8], out: &mut Vec<StoredRecord>) -> Result<(), B
             producer_epoch: header.producer_epoch,
             sequence,
             codec: (header.attributes & 7) as u8,
+            transactional: header.is_transactional(),
         });
     }
     Ok(())

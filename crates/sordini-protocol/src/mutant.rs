@@ -61,8 +61,9 @@ mod active {
         M27 "the children of a split are numbered from the wrong base", "P7 P12";
         M29 "the broker acknowledges before it syncs", "P19";
         M30 "the broker forgets producers at a restart", "P11";
-        M31 "a transaction's end is answered before its markers are synced", "P25";
+        M31 "a transaction's end is answered before its markers are synced", "P14";
         M32 "the broker remembers one batch of each producer", "P11 P20";
+        M33 "the broker forgets at a restart what was aborted", "P15";
     }
 
     static ACTIVE: AtomicU8 = AtomicU8::new(u8::MAX);

@@ -6,19 +6,21 @@
 //! - Served by a partition's leader only: followers send consumers there (no KIP-392).
 //! - Waits for min_bytes up to max_wait; an error, or nothing wanted, is answered at once.
 //! - The first batch of the first partition that has one comes whatever its size.
-//! - read_committed ends at the last stable offset; no transaction is ever aborted here.
+//! - read_committed ends at the last stable offset, and names the aborted transactions that have
+//!   records in the answer, in the order of their markers. Markers are answered like records.
 
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use sordini_protocol::messages::fetch::{
-    EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse,
-    LeaderIdAndEpoch, NodeEndpoint, PartitionData,
+    AbortedTransaction, EpochEndOffset, FetchPartition, FetchRequest, FetchResponse,
+    FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
 use sordini_protocol::{ErrorCode, Uuid};
 
 use super::{Handled, Response, check_leader_epoch};
 use crate::broker::{Broker, WaitingFetch};
+use crate::log::batch;
 use crate::time::Now;
 
 /// The first version that names the leader beside an error, with its endpoint (KIP-951).
@@ -137,7 +139,7 @@ fn read_partition(
         high_watermark: log.high_watermark(),
         last_stable_offset: log.last_stable(),
         log_start_offset: log.log_start(),
-        aborted_transactions: committed_only.then(Vec::new),
+        aborted_transactions: None,
         records: Some(Bytes::new()),
         ..PartitionData::default()
     };
@@ -150,6 +152,17 @@ fn read_partition(
     let bytes = log
         .read(storage, wanted.fetch_offset, max_bytes, at_least_one, upper)
         .map_err(|error| error.code())?;
+    if committed_only {
+        let aborted = match batch::end_of(&bytes) {
+            Some(end) => log.aborted_transactions(wanted.fetch_offset, end),
+            None => Vec::new(),
+        };
+        let told = aborted.iter().map(|aborted| AbortedTransaction {
+            producer_id: aborted.producer_id,
+            first_offset: aborted.first_offset,
+        });
+        data.aborted_transactions = Some(told.collect());
+    }
     data.records = Some(bytes);
     Ok(data)
 }

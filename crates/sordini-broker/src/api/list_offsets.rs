@@ -1,7 +1,7 @@
 //! ListOffsets (key 2), versions 1 to 11.
 //!
 //! - By timestamp: the first record at or after it. -1: the end (the last stable offset for
-//!   read_committed), -2: the start, -3 (since 7): the largest timestamp, -4 (since 8): the start
+//!   read_committed, which holds back what timestamps find as well), -2: the start, -3 (since 7): the largest timestamp, -4 (since 8): the start
 //!   of what is local, which here is the start, -5 (since 9) and -6 (since 11): tiered storage,
 //!   which there is none of.
 //! - A leader whose high watermark has not reached the start of its term answers

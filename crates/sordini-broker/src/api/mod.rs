@@ -6,6 +6,7 @@ pub(crate) mod create_topics;
 pub(crate) mod delete_topics;
 pub(crate) mod describe_cluster;
 pub(crate) mod describe_configs;
+pub(crate) mod describe_producers;
 pub(crate) mod fetch;
 pub(crate) mod find_coordinator;
 pub(crate) mod init_producer_id;
@@ -134,6 +135,8 @@ apis! {
     DescribeConfigs: describe_configs, DescribeConfigsRequest => DescribeConfigsResponse;
     CreatePartitions: create_partitions, CreatePartitionsRequest => CreatePartitionsResponse;
     DescribeCluster: describe_cluster, DescribeClusterRequest => DescribeClusterResponse;
+    DescribeProducers: describe_producers,
+        DescribeProducersRequest => DescribeProducersResponse;
 }
 
 impl Request {
@@ -244,6 +247,9 @@ pub(crate) fn handle(
         }
         Request::DescribeCluster(r) => {
             Response::DescribeCluster(describe_cluster::handle(broker, r))
+        }
+        Request::DescribeProducers(r) => {
+            Response::DescribeProducers(describe_producers::handle(broker, r))
         }
     })
 }

@@ -9,8 +9,13 @@
 //! - A retry of one of a producer's last five batches is answered with plain success and the
 //!   offset it was first given; its log-append time is then the batch's largest timestamp, even
 //!   where the topic keeps the producer's (as Kafka answers).
+//! - A transactional batch that would begin a transaction in its partition is taken only if the
+//!   transaction's coordinator was asked and said yes ([`Verdicts`]). What it says otherwise is
+//!   told in the codes that producers know to retry: NOT_ENOUGH_REPLICAS for a coordinator that
+//!   can't be reached, as Kafka does. From 12 on the partition is added by that (KIP-890), and
+//!   CONCURRENT_TRANSACTIONS is told as it is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use sordini_protocol::messages::produce::{
@@ -24,13 +29,71 @@ use super::{Handled, Response};
 use crate::broker::{Broker, PendingBatch, WaitingCommit, WaitingProduce};
 use crate::cluster::TooFewInSync;
 use crate::faults::{ErrorStrike, LeaderHint, Strike};
-use crate::log::Appended;
-use crate::log::batch::Header;
+use crate::log::batch::{Header, NO_PRODUCER_ID};
+use crate::log::verification::{Guard, ToVerify};
+use crate::log::{Appended, Origin};
 use crate::time::Now;
 use crate::validate::{self, Rejection, Rules, Validated};
 
 /// The first version that names the leader beside an error (KIP-951).
 const LEADER_SINCE: i16 = 10;
+
+/// The first version whose producers have an epoch for each transaction (KIP-890).
+const EPOCH_BUMP_SINCE: i16 = 12;
+
+/// What a transaction's coordinator said of the partitions that it was asked about, by topic and
+/// partition: the guard that the verification began with, or why the partition is not in the
+/// transaction.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Verdicts(pub BTreeMap<(String, i32), Result<Guard, ErrorCode>>);
+
+/// A transactional batch of a request: to verify, unless its transaction is open in the partition.
+#[derive(Clone, Debug)]
+pub(crate) struct Transactional {
+    pub topic: String,
+    pub partition: i32,
+    pub batch: ToVerify,
+}
+
+/// The transactional batches of a request.
+///
+/// # Errors
+/// If there are any, and the request as a whole can't be one of a transaction: it names no
+/// transactional id, or batches of two producers.
+pub(crate) fn transactional(
+    broker: &Broker,
+    version: i16,
+    request: &ProduceRequest,
+) -> Result<Vec<Transactional>, ErrorCode> {
+    let mut found: Vec<Transactional> = Vec::new();
+    for topic in &request.topic_data {
+        let name = resolve(broker, version, topic);
+        for data in &topic.partition_data {
+            let header = data.records.as_ref().and_then(|records| Header::new(records));
+            let Some(header) = header.filter(Header::is_transactional) else { continue };
+            if request.transactional_id.is_none() {
+                return Err(ErrorCode::TransactionalIdAuthorizationFailed);
+            }
+            let batch = ToVerify {
+                producer_id: header.producer_id(),
+                producer_epoch: header.producer_epoch(),
+                base_sequence: header.base_sequence(),
+                bumps_epoch: version >= EPOCH_BUMP_SINCE,
+            };
+            let writer = |batch: &ToVerify| (batch.producer_id, batch.producer_epoch);
+            if found.first().is_some_and(|first| writer(&first.batch) != writer(&batch)) {
+                return Err(ErrorCode::InvalidProducerIdMapping);
+            }
+            if let Ok(topic) = &name
+                && header.producer_id() != NO_PRODUCER_ID
+            {
+                let (topic, partition) = (topic.clone(), data.index);
+                found.push(Transactional { topic, partition, batch });
+            }
+        }
+    }
+    Ok(found)
+}
 
 /// What a partition's batch came to.
 struct Stored {
@@ -50,6 +113,18 @@ pub(super) fn handle(
     version: i16,
     request: &ProduceRequest,
     strike: &Strike,
+) -> Handled {
+    handle_verified(broker, now, version, request, strike, None)
+}
+
+/// Handles a request whose transactional batches were verified; without `verdicts` none is taken.
+pub(crate) fn handle_verified(
+    broker: &mut Broker,
+    now: Now,
+    version: i16,
+    request: &ProduceRequest,
+    strike: &Strike,
+    verdicts: Option<&Verdicts>,
 ) -> Handled {
     if !matches!(request.acks, -1..=1) {
         let response = refuse(request, version, ErrorCode::InvalidRequiredAcks);
@@ -71,7 +146,10 @@ pub(super) fn handle(
                 (_, Some(error)) => Err((ordered_rejection(error), -1)),
                 _ if !first_time => Err((twice(data.index), -1)),
                 (Err(code), None) => Err((Rejection::new(*code, unknown(topic)), -1)),
-                (Ok(name), None) => store(broker, now, version, request, name, data),
+                (Ok(name), None) => {
+                    let guard = guard(verdicts, version, request, name, data);
+                    guard.and_then(|guard| store(broker, now, version, request, name, data, guard))
+                }
             };
             if let (Ok(stored), Ok(name)) = (&result, &name)
                 && (stored.unsynced || broker.node.is_some())
@@ -162,6 +240,48 @@ fn ordered_rejection(error: &ErrorStrike) -> Rejection {
     Rejection::new(error.code, "an error on order")
 }
 
+/// The guard that a transactional batch is appended with, if its partition was verified.
+fn guard(
+    verdicts: Option<&Verdicts>,
+    version: i16,
+    request: &ProduceRequest,
+    topic: &str,
+    data: &PartitionProduceData,
+) -> Result<Option<Guard>, (Rejection, i64)> {
+    let header = data.records.as_ref().and_then(|records| Header::new(records));
+    let is_transactional = header.is_some_and(|header| header.is_transactional());
+    let Some(Verdicts(verdicts)) = verdicts else {
+        if !is_transactional && request.transactional_id.is_none() {
+            return Ok(None);
+        }
+        let message = "this broker does not do transactions; \
+                       produce without a transactional id";
+        let code = ErrorCode::TransactionalIdAuthorizationFailed;
+        return Err((Rejection::new(code, message), -1));
+    };
+    match verdicts.get(&(topic.to_owned(), data.index)) {
+        Some(Err(code)) if is_transactional => Err((unverified(*code, version), -1)),
+        Some(Ok(guard)) if is_transactional => Ok(Some(*guard)),
+        _ => Ok(None),
+    }
+}
+
+/// What a producer is told if its partition could not be verified.
+fn unverified(code: ErrorCode, version: i16) -> Rejection {
+    let told = match code {
+        ErrorCode::NetworkException
+        | ErrorCode::CoordinatorLoadInProgress
+        | ErrorCode::CoordinatorNotAvailable
+        | ErrorCode::NotCoordinator => ErrorCode::NotEnoughReplicas,
+        ErrorCode::ConcurrentTransactions if version < EPOCH_BUMP_SINCE => {
+            ErrorCode::NotEnoughReplicas
+        }
+        code => code,
+    };
+    let name = code.name();
+    Rejection::new(told, format!("the partition could not be added to the transaction: {name}"))
+}
+
 /// Validates and appends one partition's batch. An error comes with the log start offset that
 /// Kafka answers beside it.
 fn store(
@@ -171,6 +291,7 @@ fn store(
     request: &ProduceRequest,
     topic: &str,
     data: &PartitionProduceData,
+    guard: Option<Guard>,
 ) -> Result<Stored, (Rejection, i64)> {
     let max_decompressed_bytes = broker.config.max_decompressed_bytes;
     let fsync = broker.config.fsync;
@@ -188,8 +309,7 @@ fn store(
         (rejection, if known { log_start } else { -1 })
     };
     let records = data.records.clone().unwrap_or_default();
-    check_request(request, topic, Header::new(&records))
-        .map_err(|rejection| reject(rejection.early()))?;
+    check_topic(topic).map_err(|rejection| reject(rejection.early()))?;
     let config = partition.log.config();
     if let (-1, Err(few)) = (request.acks, in_sync) {
         return Err((too_few(few), log_start));
@@ -201,7 +321,7 @@ fn store(
     let epoch = partition.leader_epoch;
     let appended = partition
         .log
-        .append(storage, header, &body, epoch, wall_ms)
+        .append_as(storage, header, &body, epoch, wall_ms, Origin::Client(guard))
         .map_err(|error| reject(Rejection::new(error.code(), error.to_string())));
     let appended = match appended {
         Ok(appended) => appended,
@@ -270,19 +390,10 @@ fn settle_leader(
     Ok(())
 }
 
-fn check_request(
-    request: &ProduceRequest,
-    topic: &str,
-    header: Option<Header>,
-) -> Result<(), Rejection> {
+fn check_topic(topic: &str) -> Result<(), Rejection> {
     if crate::broker::INTERNAL_TOPICS.contains(&topic) {
         let message = format!("clients may not write to {topic}");
         return Err(Rejection::new(ErrorCode::InvalidTopicException, message));
-    }
-    if request.transactional_id.is_some() || header.is_some_and(|h| h.is_transactional()) {
-        let message = "this broker does not do transactions; \
-                       produce without a transactional id";
-        return Err(Rejection::new(ErrorCode::TransactionalIdAuthorizationFailed, message));
     }
     Ok(())
 }

@@ -1,10 +1,11 @@
 //! Looking into a broker, and changing it behind its clients' backs: for tests and tools.
 
-use sordini_protocol::records::Batches;
+use sordini_protocol::records::{BatchError, Batches};
 
 use super::{Broker, NewTopic, Partition};
-use crate::log::LogError;
+use crate::log::marker::Marker;
 use crate::log::producers::ProducerEntry;
+use crate::log::{LogError, PartitionLog, batch};
 use crate::records::{self, StoredRecord};
 use crate::storage::Storage;
 use crate::time::Now;
@@ -52,6 +53,35 @@ pub struct PartitionState {
     pub offline: Option<String>,
 }
 
+/// A transaction that is open in a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OpenTransaction {
+    /// Whose it is.
+    pub producer_id: i64,
+    /// The producer's newest epoch in the partition.
+    pub producer_epoch: i16,
+    /// Offset of its first record.
+    pub first_offset: i64,
+}
+
+/// Reads all batches before `upper`, a portion at a time, with the offset that each was read from.
+fn read_through(
+    log: &PartitionLog,
+    storage: &mut dyn Storage,
+    upper: i64,
+    mut seen: impl FnMut(i64, &[u8]) -> Result<(), BatchError>,
+) -> Result<(), InspectError> {
+    let mut at = log.log_start();
+    while at < upper {
+        let bytes = log.read(storage, at, 1 << 20, true, upper)?;
+        seen(at, &bytes)?;
+        let Some(end) = batch::end_of(&bytes).filter(|end| *end > at) else { break };
+        at = end;
+    }
+    Ok(())
+}
+
 impl Broker {
     fn find(
         &mut self,
@@ -88,7 +118,7 @@ impl Broker {
         })
     }
 
-    /// All records of a partition, decoded.
+    /// All records of a partition, decoded; control batches are none.
     ///
     /// # Errors
     /// If there is no such partition, or its log can't be read.
@@ -99,20 +129,70 @@ impl Broker {
     ) -> Result<Vec<StoredRecord>, InspectError> {
         let (found, storage) = self.find(topic, partition)?;
         let mut all = Vec::new();
-        let (mut at, end) = (found.log.log_start(), found.log.log_end());
-        while at < end {
-            let bytes = found.log.read(storage, at, 1 << 20, true, end)?;
-            let before = at;
-            for batch in Batches::new(&bytes) {
-                let batch = batch?;
-                at = batch.header().base_offset + i64::from(batch.header().last_offset_delta) + 1;
-                records::collect(batch.bytes(), &mut all)?;
+        read_through(&found.log, storage, found.log.log_end(), |_, bytes| {
+            for batch in Batches::new(bytes) {
+                records::collect(batch?.bytes(), &mut all)?;
             }
-            if at == before {
-                break;
-            }
-        }
+            Ok(())
+        })?;
         Ok(all)
+    }
+
+    /// The records of a partition that a read_committed consumer sees: those before the last
+    /// stable offset, without those of aborted transactions. They are found as a consumer does,
+    /// by the aborted transactions that a fetch is answered with.
+    ///
+    /// # Errors
+    /// If there is no such partition, or its log can't be read.
+    pub fn committed_records(
+        &mut self,
+        topic: &str,
+        partition: i32,
+    ) -> Result<Vec<StoredRecord>, InspectError> {
+        let (found, storage) = self.find(topic, partition)?;
+        let log = &found.log;
+        let mut all = Vec::new();
+        read_through(log, storage, log.last_stable(), |at, bytes| {
+            let end = batch::end_of(bytes).unwrap_or(at);
+            records::collect_committed(bytes, log.aborted_transactions(at, end), &mut all)
+        })?;
+        Ok(all)
+    }
+
+    /// The markers of a partition, with their offsets.
+    ///
+    /// # Errors
+    /// If there is no such partition, or its log can't be read.
+    pub fn markers(
+        &mut self,
+        topic: &str,
+        partition: i32,
+    ) -> Result<Vec<(i64, Marker)>, InspectError> {
+        let (found, storage) = self.find(topic, partition)?;
+        let mut all = Vec::new();
+        read_through(&found.log, storage, found.log.log_end(), |_, bytes| {
+            all.extend(records::markers(bytes)?);
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    /// The open transactions of a partition, in the order of their first offsets.
+    ///
+    /// # Errors
+    /// If there is no such partition.
+    pub fn open_transactions(
+        &mut self,
+        topic: &str,
+        partition: i32,
+    ) -> Result<Vec<OpenTransaction>, InspectError> {
+        let (found, _) = self.find(topic, partition)?;
+        let producers = found.log.producers();
+        let open = producers.open_transactions().map(|(producer_id, first_offset)| {
+            let producer_epoch = producers.get(producer_id).map_or(-1, |entry| entry.epoch);
+            OpenTransaction { producer_id, producer_epoch, first_offset }
+        });
+        Ok(open.collect())
     }
 
     /// What a partition remembers of a producer.

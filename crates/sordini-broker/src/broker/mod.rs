@@ -28,7 +28,7 @@ use crate::time::{Instant, Now};
 
 use connection::Connection;
 
-pub use inspect::{InspectError, PartitionState};
+pub use inspect::{InspectError, OpenTransaction, PartitionState};
 pub(crate) use markers::{AppendedHere, Committed};
 pub use open::OpenError;
 pub use quota::ProduceQuota;

@@ -95,6 +95,21 @@ impl Cluster {
         self.broker_mut(node).ok_or(missing)?.records(topic, partition)
     }
 
+    /// The records of a running node's replica that a read_committed consumer sees, as far as the
+    /// node knows them to be committed.
+    ///
+    /// # Errors
+    /// If the node does not run, has no such replica, or its log can't be read.
+    pub fn committed_records(
+        &mut self,
+        node: i32,
+        topic: &str,
+        partition: i32,
+    ) -> Result<Vec<StoredRecord>, InspectError> {
+        let missing = InspectError::NoPartition { topic: topic.to_owned(), partition };
+        self.broker_mut(node).ok_or(missing)?.committed_records(topic, partition)
+    }
+
     /// A running node, for what only a broker can tell.
     pub fn broker(&mut self, node: i32) -> Option<&mut Broker> {
         self.broker_mut(node)

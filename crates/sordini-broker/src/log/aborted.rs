@@ -42,10 +42,6 @@ impl AbortedIndex {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// Drops the entries whose markers lie at or behind `offset`. Returns whether there were any.
     pub(super) fn truncate(&mut self, offset: i64) -> bool {
         let before = self.entries.len();

@@ -267,6 +267,18 @@ pub fn add_sequence(sequence: i32, by: i32) -> i32 {
     i32::try_from(sum.rem_euclid(1 << 31)).unwrap_or(0)
 }
 
+/// The offset behind the last of the whole batches in `bytes`.
+#[must_use]
+pub fn end_of(bytes: &[u8]) -> Option<i64> {
+    let (mut rest, mut end) = (bytes, None);
+    while let Some(header) = Header::new(rest) {
+        let Some(behind) = header.size().and_then(|size| rest.get(size..)) else { break };
+        end = Some(header.last_offset().saturating_add(1));
+        rest = behind;
+    }
+    end
+}
+
 /// Checks a whole batch that was read from disk: magic, size, counts, CRC.
 #[must_use]
 pub fn is_sound(bytes: &[u8]) -> bool {
