@@ -154,4 +154,5 @@ mod faults;
 mod quota;
 mod restarts;
 mod sequences;
+mod transactions;
 mod waiting;

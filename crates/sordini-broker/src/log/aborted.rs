@@ -79,7 +79,7 @@ impl AbortedIndex {
             entry.producer_id >= 0
                 && (0..entry.last_offset).contains(&entry.first_offset)
                 && entry.last_offset >= base
-                && entry.last_stable > 0
+                && entry.last_stable >= 0
         };
         let grows = entries.is_sorted_by(|a, b| a.last_offset < b.last_offset);
         let written = entries.len();

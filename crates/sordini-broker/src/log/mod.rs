@@ -3,8 +3,12 @@
 //!
 //! Three ends are kept apart from the start: the *log end offset* (what is appended), the *high
 //! watermark* (what the owner of the log says is committed; see
-//! [`PartitionLog::advance_high_watermark`]) and the *last stable offset* (what no open
-//! transaction holds back).
+//! [`PartitionLog::advance_high_watermark`]) and the *last stable offset* (what no transaction
+//! holds back that is open, or whose end is not committed).
+//!
+//! A transaction begins in a partition with its first batch, if that was verified
+//! ([`verification`]), and ends with a [`marker`]. What was aborted is noted beside the segment
+//! that has the marker ([`aborted`]).
 
 pub mod aborted;
 pub mod batch;

@@ -202,6 +202,7 @@ fn hostile_bytes_never_panic_the_recovery() {
             "00000000000000000000.log",
             "00000000000000000000.index",
             "00000000000000000000.timeindex",
+            "00000000000000000000.txnindex",
             "00000000000000000001.log",
             "00000000000000000001.snapshot",
             "00000000000000000001.producers",
@@ -567,3 +568,4 @@ fn leader_epochs_survive_and_are_rebuilt_from_the_batches() {
 }
 
 mod replica;
+mod transactions;

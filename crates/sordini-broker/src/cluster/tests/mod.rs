@@ -21,6 +21,7 @@ mod elections;
 mod metadata;
 mod random;
 mod replication;
+mod transactions;
 
 /// A cluster whose peers' messages are delivered at once and in order, unless a link is cut.
 struct World {
