@@ -73,7 +73,7 @@ impl AbortedIndex {
     #[must_use]
     pub(super) fn parse(bytes: &[u8], base: i64) -> Option<Self> {
         let (chunks, rest) = bytes.as_chunks::<ENTRY_LEN>();
-        let entries: Option<Vec<_>> = chunks.iter().map(|chunk| parse_entry(chunk)).collect();
+        let entries: Option<Vec<_>> = chunks.iter().map(parse_entry).collect();
         let entries = entries.filter(|_| rest.is_empty())?;
         let sound = |entry: &AbortedTransaction| {
             entry.producer_id >= 0
