@@ -1,6 +1,9 @@
 //! What a broker is told before it starts.
 
+use std::time::Duration;
+
 use crate::broker::ProduceQuota;
+use crate::coordinator::TransactionVersion;
 use crate::topic_config::TopicConfig;
 use crate::versions::Versions;
 
@@ -44,6 +47,23 @@ pub struct BrokerConfig {
     pub max_decompressed_bytes: usize,
     /// Producers idle for as long are forgotten, Kafka's `producer.id.expiration.ms`.
     pub producer_expiration_ms: i64,
+    /// The finalised level of `transaction.version`; 2 by default, as in Kafka 4.
+    pub transaction_version: TransactionVersion,
+    /// Partitions of `__transaction_state`, Kafka's `transaction.state.log.num.partitions`: 3,
+    /// where Kafka has 50. Counts when the topic is created.
+    pub transaction_partitions: i32,
+    /// Partitions of `__consumer_offsets`, Kafka's `offsets.topic.num.partitions`: 3, where Kafka
+    /// has 50. Counts when the topic is created.
+    pub offsets_partitions: i32,
+    /// The longest time-out that a transactional producer may ask for, Kafka's
+    /// `transaction.max.timeout.ms`: 15 min.
+    pub transaction_max_timeout_ms: i32,
+    /// How often transactions that are open for too long are looked for, Kafka's
+    /// `transaction.abort.timed.out.transaction.cleanup.interval.ms`: 10 s.
+    pub transaction_abort_interval: Duration,
+    /// Transactional ids unused for as long are forgotten, Kafka's
+    /// `transactional.id.expiration.ms`: 7 days.
+    pub transactional_id_expiration_ms: i64,
     /// How fast clients may produce; no limit by default.
     pub produce_quota: Option<ProduceQuota>,
     /// Most batches that [`crate::Monitor`] remembers.
@@ -69,6 +89,12 @@ impl Default for BrokerConfig {
             fetch_max_bytes: 55 * 1024 * 1024,
             max_decompressed_bytes: 128 * 1024 * 1024,
             producer_expiration_ms: 24 * 60 * 60 * 1000,
+            transaction_version: TransactionVersion::default(),
+            transaction_partitions: 3,
+            offsets_partitions: 3,
+            transaction_max_timeout_ms: 15 * 60 * 1000,
+            transaction_abort_interval: Duration::from_secs(10),
+            transactional_id_expiration_ms: 7 * 24 * 60 * 60 * 1000,
             produce_quota: None,
             produce_log_limit: 10_000,
         }

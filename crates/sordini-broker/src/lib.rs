@@ -30,9 +30,15 @@
 //! Recovery cuts a log back to its sound prefix; a retry of a producer's last five batches is
 //! recognised across restarts.
 //!
+//! # Transactions and offsets
+//! Transactions are coordinated as Kafka 4.4 does, by both protocols ([`TransactionVersion`]), with
+//! their state in `__transaction_state`; groups' offsets are kept in `__consumer_offsets`. Both
+//! logs have Kafka's own records. A coordinator acts on a decision only when it is committed, and
+//! on what it read from its log only when that is. Offsets do not expire.
+//!
 //! # What there is not
-//! Transactions and consumer groups, compaction (records of compacted topics need keys, and all
-//! stay), authentication (which is why only loopback is listened on unless remote clients are
+//! Members of consumer groups (a group's offsets are taken from who names no generation), two-phase
+//! commit (KIP-939), compaction (records of compacted topics need keys, and all stay), authentication (which is why only loopback is listened on unless remote clients are
 //! allowed), fetch sessions (every fetch is a full one), DeleteRecords and changing settings by a
 //! client. The one quota is on what all clients of a broker produce together.
 #![forbid(unsafe_code)]
@@ -43,6 +49,7 @@ mod catalog;
 pub mod cluster;
 mod compress;
 mod config;
+mod coordinator;
 mod crc;
 mod faults;
 pub mod log;
@@ -64,6 +71,7 @@ pub use broker::{
 };
 pub use cluster::{Cluster, ClusterConfig, ClusterOutput, ClusterTrace, Peer, PeerMessage};
 pub use config::BrokerConfig;
+pub use coordinator::TransactionVersion;
 pub use faults::{FaultBuilder, FaultHandle, Faults, LeaderHint};
 pub use log::Recovery;
 pub use monitor::{Monitor, SeenBatch};

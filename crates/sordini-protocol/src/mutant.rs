@@ -61,9 +61,10 @@ mod active {
         M27 "the children of a split are numbered from the wrong base", "P7 P12";
         M29 "the broker acknowledges before it syncs", "P19";
         M30 "the broker forgets producers at a restart", "P11";
-        M31 "a transaction's end is answered before its markers are synced", "P14";
+        M31 "a transaction's end is answered before the decision is durable", "P14";
         M32 "the broker remembers one batch of each producer", "P11 P20";
         M33 "the broker forgets at a restart what was aborted", "P15";
+        M34 "InitProducerId gives the epoch that the producer before had", "P17";
     }
 
     static ACTIVE: AtomicU8 = AtomicU8::new(u8::MAX);

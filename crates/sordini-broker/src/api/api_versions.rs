@@ -4,16 +4,23 @@
 //!   client means (KIP-1242): REBOOTSTRAP_REQUIRED if it is not this one.
 //! - A version that is too new is answered in version 0 with UNSUPPORTED_VERSION and the versions
 //!   of ApiVersions itself.
-//! - No features are finalised: a client then uses the first transaction protocol.
+//! - `transaction.version` is finalised at 1 and 2: a client then knows which protocol of
+//!   transactions to use. Before version 4 a feature that may be 0 is not listed as supported: old
+//!   clients can't read that (KAFKA-17492).
 
 use sordini_protocol::ApiKey;
 use sordini_protocol::ErrorCode;
 use sordini_protocol::messages::api_versions::{
-    ApiVersion, ApiVersionsRequest, ApiVersionsResponse,
+    ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
 };
 
 use crate::broker::Broker;
+use crate::coordinator::TransactionVersion;
+use crate::coordinator::version::FEATURE;
 use crate::versions::APIS;
+
+/// The first version that lists features whose least level is 0.
+const ZERO_FEATURES_SINCE: i16 = 4;
 
 pub(super) fn handle(
     broker: &Broker,
@@ -37,7 +44,37 @@ pub(super) fn handle(
             min_version,
             max_version,
         });
-    ApiVersionsResponse { api_keys: api_keys.collect(), ..ApiVersionsResponse::default() }
+    let response =
+        ApiVersionsResponse { api_keys: api_keys.collect(), ..ApiVersionsResponse::default() };
+    // A release without the APIs of the new protocol has no such feature.
+    match broker.config.versions.offers_epoch_bumps() {
+        true => with_features(broker, version, response),
+        false => response,
+    }
+}
+
+fn with_features(
+    broker: &Broker,
+    version: i16,
+    mut response: ApiVersionsResponse,
+) -> ApiVersionsResponse {
+    if version >= ZERO_FEATURES_SINCE {
+        response.supported_features.push(SupportedFeatureKey {
+            name: FEATURE.to_owned(),
+            min_version: TransactionVersion::V0.level(),
+            max_version: TransactionVersion::V2.level(),
+        });
+    }
+    response.finalized_features_epoch = broker.features_epoch;
+    let level = broker.transaction_version().level();
+    if level > 0 {
+        response.finalized_features.push(FinalizedFeatureKey {
+            name: FEATURE.to_owned(),
+            max_version_level: level,
+            min_version_level: level,
+        });
+    }
+    response
 }
 
 /// Kafka's rule: letters, digits, and between them dashes and dots.

@@ -1,8 +1,11 @@
-//! FindCoordinator (key 10), versions 0 to 6: this broker, for every key; in a cluster one of the
-//! nodes that live, by the key.
+//! FindCoordinator (key 10), versions 0 to 6: who leads the partition that a group or a
+//! transactional id belongs to.
 //!
-//! - 1: key types (0 group, 1 transaction, 2 share). 4: many keys at once. librdkafka sends it at
-//!   the start whatever it is for, and ties lz4 to its version 0.
+//! - 1: key types (0 group, 1 transaction). 4: many keys at once. 5: TRANSACTION_ABORTABLE. 6:
+//!   share groups (2), which are not served: the key is answered with a node that lives.
+//! - The topic that keeps the state is created by the first question. A broker on its own then
+//!   answers at once; in a cluster it is COORDINATOR_NOT_AVAILABLE until there is a leader. librdkafka
+//!   asks at its start whatever it is for, and ties lz4 to version 0.
 
 use sordini_protocol::ErrorCode;
 use sordini_protocol::messages::find_coordinator::{
@@ -10,26 +13,38 @@ use sordini_protocol::messages::find_coordinator::{
 };
 
 use crate::broker::Broker;
+use crate::coordinator::{CONSUMER_OFFSETS, TRANSACTION_STATE, partition_for};
+use crate::time::Now;
 
-const KEY_TYPE_MAX: i8 = 2;
+const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
+const SHARE: i8 = 2;
+/// The first version that asks for share groups.
+const SHARE_SINCE: i16 = 6;
+
+/// Id, host and port of a node.
+type Address = (i32, String, i32);
 
 pub(super) fn handle(
-    broker: &Broker,
+    broker: &mut Broker,
+    now: Now,
     version: i16,
     request: &FindCoordinatorRequest,
 ) -> FindCoordinatorResponse {
-    if !(0..=KEY_TYPE_MAX).contains(&request.key_type) {
+    let key_type = request.key_type;
+    if !(GROUP..=SHARE).contains(&key_type) || (key_type == SHARE && version < SHARE_SINCE) {
         return refuse(request, version, ErrorCode::InvalidRequest);
     }
     if version < 4 {
-        return match coordinator(broker, &request.key) {
+        return match coordinator(broker, now, key_type, &request.key) {
             Some((node_id, host, port)) => {
                 FindCoordinatorResponse { node_id, host, port, ..Default::default() }
             }
             None => refuse(request, version, ErrorCode::CoordinatorNotAvailable),
         };
     }
-    let coordinators = request.coordinator_keys.iter().map(|key| match coordinator(broker, key) {
+    let keys = request.coordinator_keys.iter();
+    let coordinators = keys.map(|key| match coordinator(broker, now, key_type, key) {
         Some((node_id, host, port)) => {
             Coordinator { key: key.clone(), node_id, host, port, ..Coordinator::default() }
         }
@@ -38,18 +53,28 @@ pub(super) fn handle(
     FindCoordinatorResponse { coordinators: coordinators.collect(), ..Default::default() }
 }
 
-/// Id, host and port of a key's coordinator: in a cluster, one of the nodes that live, the same
-/// one for all nodes that have the same view.
-fn coordinator(broker: &Broker, key: &str) -> Option<(i32, String, i32)> {
+fn coordinator(broker: &mut Broker, now: Now, key_type: i8, key: &str) -> Option<Address> {
+    let topic = match key_type {
+        GROUP => CONSUMER_OFFSETS,
+        TRANSACTION => TRANSACTION_STATE,
+        _ => return any_node(broker),
+    };
+    broker.ensure_topic(now, topic);
+    let index = partition_for(key, broker.partition_count(topic))?;
+    let Some(node) = &broker.node else { return any_node(broker) };
+    let leader = node.view.partition(topic, index)?.leader;
+    let address = node.view.live(leader)?;
+    Some((leader, address.host.clone(), i32::from(address.port)))
+}
+
+fn any_node(broker: &Broker) -> Option<Address> {
     let config = &broker.config;
     let Some(node) = &broker.node else {
         let port = i32::from(config.advertised_port);
         return Some((config.node_id, config.advertised_host.clone(), port));
     };
-    let live: Vec<_> = node.view.live_nodes().collect();
-    let hash = key.bytes().fold(0u32, |hash, b| hash.wrapping_mul(31).wrapping_add(u32::from(b)));
-    let at = usize::try_from(hash).unwrap_or(0).checked_rem(live.len())?;
-    live.get(at).map(|(id, broker)| (*id, broker.host.clone(), i32::from(broker.port)))
+    let (id, address) = node.view.live_nodes().next()?;
+    Some((id, address.host.clone(), i32::from(address.port)))
 }
 
 fn no_coordinator(key: &str, code: ErrorCode) -> Coordinator {

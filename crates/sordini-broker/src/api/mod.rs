@@ -1,5 +1,7 @@
 //! One file per API, each opening with the versions that are served and what they do.
 
+pub(crate) mod add_offsets_to_txn;
+pub(crate) mod add_partitions_to_txn;
 pub(crate) mod api_versions;
 pub(crate) mod create_partitions;
 pub(crate) mod create_topics;
@@ -7,13 +9,20 @@ pub(crate) mod delete_topics;
 pub(crate) mod describe_cluster;
 pub(crate) mod describe_configs;
 pub(crate) mod describe_producers;
+pub(crate) mod describe_transactions;
+pub(crate) mod end_txn;
 pub(crate) mod fetch;
 pub(crate) mod find_coordinator;
 pub(crate) mod init_producer_id;
 pub(crate) mod list_offsets;
+pub(crate) mod list_transactions;
 pub(crate) mod metadata;
+pub(crate) mod offset_commit;
+pub(crate) mod offset_fetch;
 pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod produce;
+pub(crate) mod produce_check;
+pub(crate) mod txn_offset_commit;
 
 use bytes::Bytes;
 use sordini_protocol::messages as m;
@@ -22,6 +31,7 @@ use sordini_protocol::{
 };
 
 use crate::broker::{Broker, WaitingCommit, WaitingFetch, WaitingProduce};
+use crate::coordinator::Token;
 use crate::faults::{ErrorStrike, Strike};
 use crate::time::{Instant, Now};
 
@@ -42,6 +52,10 @@ pub(crate) enum Handled {
     WaitCommit(WaitingCommit),
     /// It waits for the controller's answer, until then.
     WaitController { seq: u64, request: Request, deadline: Instant },
+    /// It waits for what a coordinator has found under this name, or finds.
+    WaitCoordinator(Token, Box<Request>),
+    /// It waits for a coordinator's word on its transaction, to be applied then.
+    WaitCheck(Token, Box<m::produce::ProduceRequest>),
 }
 
 /// What is written for a request.
@@ -137,6 +151,16 @@ apis! {
     DescribeCluster: describe_cluster, DescribeClusterRequest => DescribeClusterResponse;
     DescribeProducers: describe_producers,
         DescribeProducersRequest => DescribeProducersResponse;
+    AddPartitionsToTxn: add_partitions_to_txn,
+        AddPartitionsToTxnRequest => AddPartitionsToTxnResponse;
+    AddOffsetsToTxn: add_offsets_to_txn, AddOffsetsToTxnRequest => AddOffsetsToTxnResponse;
+    EndTxn: end_txn, EndTxnRequest => EndTxnResponse;
+    TxnOffsetCommit: txn_offset_commit, TxnOffsetCommitRequest => TxnOffsetCommitResponse;
+    OffsetCommit: offset_commit, OffsetCommitRequest => OffsetCommitResponse;
+    OffsetFetch: offset_fetch, OffsetFetchRequest => OffsetFetchResponse;
+    DescribeTransactions: describe_transactions,
+        DescribeTransactionsRequest => DescribeTransactionsResponse;
+    ListTransactions: list_transactions, ListTransactionsRequest => ListTransactionsResponse;
 }
 
 impl Request {
@@ -215,7 +239,7 @@ pub(crate) fn handle(
         return Handled::Respond(request.refuse(version, error.code));
     }
     Handled::Respond(match request {
-        Request::Produce(r) => return produce::handle(broker, now, version, r, strike),
+        Request::Produce(r) => return produce_check::handle(broker, now, version, r, strike),
         Request::Fetch(r) => return fetch::handle(broker, now, version, r),
         Request::ListOffsets(r) => Response::ListOffsets(list_offsets::handle(broker, version, r)),
         Request::Metadata(r) => match metadata::handle(broker, now, version, r) {
@@ -223,7 +247,7 @@ pub(crate) fn handle(
             Err(reason) => return Handled::Close(reason),
         },
         Request::FindCoordinator(r) => {
-            Response::FindCoordinator(find_coordinator::handle(broker, version, r))
+            Response::FindCoordinator(find_coordinator::handle(broker, now, version, r))
         }
         Request::ApiVersions(r) => Response::ApiVersions(api_versions::handle(broker, version, r)),
         Request::UnsupportedApiVersions => Response::ApiVersions(api_versions::unsupported()),
@@ -233,9 +257,7 @@ pub(crate) fn handle(
         Request::DeleteTopics(r) => {
             Response::DeleteTopics(delete_topics::handle(broker, version, r))
         }
-        Request::InitProducerId(r) => {
-            Response::InitProducerId(init_producer_id::handle(broker, now, r))
-        }
+        Request::InitProducerId(r) => return init_producer_id::handle(broker, now, version, r),
         Request::OffsetForLeaderEpoch(r) => {
             Response::OffsetForLeaderEpoch(offset_for_leader_epoch::handle(broker, r))
         }
@@ -251,7 +273,29 @@ pub(crate) fn handle(
         Request::DescribeProducers(r) => {
             Response::DescribeProducers(describe_producers::handle(broker, r))
         }
+        Request::AddPartitionsToTxn(r) => {
+            return add_partitions_to_txn::handle(broker, now, version, r);
+        }
+        Request::AddOffsetsToTxn(r) => return add_offsets_to_txn::handle(broker, now, r),
+        Request::EndTxn(r) => return end_txn::handle(broker, now, version, r),
+        Request::TxnOffsetCommit(r) => return txn_offset_commit::handle(broker, now, version, r),
+        Request::OffsetCommit(r) => return offset_commit::handle(broker, now, version, r),
+        Request::OffsetFetch(r) => return offset_fetch::handle(broker, now, version, r),
+        Request::DescribeTransactions(r) => {
+            Response::DescribeTransactions(describe_transactions::handle(broker, r))
+        }
+        Request::ListTransactions(r) => {
+            Response::ListTransactions(list_transactions::handle(broker, now, r))
+        }
     })
+}
+
+/// A producer that is fenced, as its client knows that: old ones do not know PRODUCER_FENCED.
+fn fenced_as(known: bool, code: ErrorCode) -> ErrorCode {
+    match code {
+        ErrorCode::ProducerFenced if !known => ErrorCode::InvalidProducerEpoch,
+        code => code,
+    }
 }
 
 /// What a client believes to be the leader's epoch, judged: -1 is no belief.

@@ -107,16 +107,6 @@ struct Stored {
     ends: (i64, i32),
 }
 
-pub(super) fn handle(
-    broker: &mut Broker,
-    now: Now,
-    version: i16,
-    request: &ProduceRequest,
-    strike: &Strike,
-) -> Handled {
-    handle_verified(broker, now, version, request, strike, None)
-}
-
 /// Handles a request whose transactional batches were verified; without `verdicts` none is taken.
 pub(crate) fn handle_verified(
     broker: &mut Broker,

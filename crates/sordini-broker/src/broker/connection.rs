@@ -8,7 +8,9 @@ use sordini_protocol::messages::produce::ProduceRequest;
 use sordini_protocol::{ApiKey, DecodeError, ErrorCode, frame};
 
 use super::{Broker, ConnectionId, Output, WaitingCommit, WaitingFetch, WaitingProduce};
-use crate::api::{self, Handled, Reply, Request, Response};
+use crate::api::{self, Handled, Reply, Request, Response, produce};
+use crate::coordinator::Token;
+use crate::coordinator::answers::Found;
 use crate::faults::Strike;
 use crate::log::batch::Header;
 use crate::monitor::SeenBatch;
@@ -64,6 +66,10 @@ pub(super) enum Waiting {
     Commit(WaitingCommit),
     /// The controller's answer to the request of this number.
     Controller { seq: u64, request: Request, deadline: Instant },
+    /// What a coordinator finds under this name.
+    Coordinator(Token, Box<Request>),
+    /// A coordinator's word on the transaction; then it is applied.
+    Check(Token, Box<ProduceRequest>),
     /// The end of a delay on order.
     Delay(Reply),
 }
@@ -187,7 +193,11 @@ impl Broker {
             while let Some(connection) = self.runnable.pop_front() {
                 self.process_next(now, connection);
             }
-            let woken = self.wake_fetches(now) | self.settle_produces(now);
+            let woken = self.wake_fetches(now)
+                | self.settle_produces(now)
+                | self.follow_leadership(now)
+                | self.settle_writes(now)
+                | self.deliver_answers(now);
             if !woken && self.runnable.is_empty() {
                 return self.tell_followers(now);
             }
@@ -212,9 +222,22 @@ impl Broker {
             true => self.pass_on(now, connection, meta.version, request.clone()),
             false => api::handle(self, now, meta.version, &request, &strike),
         };
+        self.dispose(now, connection, meta, strike, &request, handled);
+    }
+
+    /// Answers a request, or lets it wait.
+    fn dispose(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        meta: Meta,
+        strike: Strike,
+        request: &Request,
+        handled: Handled,
+    ) {
         match handled {
             Handled::Respond(response) => {
-                let response = after_strike(&strike, meta.version, &request, response);
+                let response = after_strike(&strike, meta.version, request, response);
                 self.answer(now, connection, meta, strike, response);
             }
             Handled::Silence => self.conclude(now, connection, &meta, strike, Reply::Silence),
@@ -239,7 +262,53 @@ impl Broker {
                 self.awaiting_sync.insert(connection);
                 self.wait(connection, meta, strike, Waiting::Sync(produce));
             }
+            Handled::WaitCoordinator(token, request) => {
+                self.coordinator.answers.wait(token, connection);
+                self.wait(connection, meta, strike, Waiting::Coordinator(token, request));
+            }
+            Handled::WaitCheck(token, request) => {
+                self.coordinator.answers.wait(token, connection);
+                self.wait(connection, meta, strike, Waiting::Check(token, request));
+            }
         }
+    }
+
+    /// Goes on with requests for which coordinators found something. Returns whether there was
+    /// any.
+    fn deliver_answers(&mut self, now: Now) -> bool {
+        let mut any = false;
+        while let Some((connection, token, found)) = self.coordinator.answers.next() {
+            let Some(state) = self.connections.get_mut(&connection) else { continue };
+            let Some(Current { meta, strike, state }) = state.current.take() else { continue };
+            let (request, handled) = match (state, found) {
+                (Waiting::Coordinator(own, request), Found::Response(response)) if own == token => {
+                    (*request, Handled::Respond(response))
+                }
+                (Waiting::Coordinator(own, request), Found::Refused(code)) if own == token => {
+                    let response = request.refuse(meta.version, code);
+                    (*request, Handled::Respond(response))
+                }
+                (Waiting::Check(own, request), Found::Checked(verdicts)) if own == token => {
+                    let version = meta.version;
+                    let handled = produce::handle_verified(
+                        self,
+                        now,
+                        version,
+                        &request,
+                        &strike,
+                        Some(&verdicts),
+                    );
+                    (Request::Produce(*request), handled)
+                }
+                (state, _) => {
+                    self.wait(connection, meta, strike, state);
+                    continue;
+                }
+            };
+            any = true;
+            self.dispose(now, connection, meta, strike, &request, handled);
+        }
+        any
     }
 
     /// Charges a request to the quota. Returns the milliseconds that its client is to wait.
@@ -431,6 +500,7 @@ impl Broker {
     fn forget(&mut self, connection: ConnectionId) -> bool {
         let Some(state) = self.connections.remove(&connection) else { return false };
         self.awaiting_sync.remove(&connection);
+        self.coordinator.answers.forget(connection);
         self.timers.retain(|(_, of)| *of != connection);
         for received in &state.queue {
             self.land(&received.meta);

@@ -147,6 +147,22 @@ impl Broker {
         Ok(AppendedHere { topic: topic_id, partition: index, base_offset, end, leader_epoch })
     }
 
+    /// All that was appended so far to a partition that is led here, as one append.
+    ///
+    /// # Errors
+    /// NOT_LEADER_OR_FOLLOWER, UNKNOWN_TOPIC_OR_PARTITION.
+    pub(crate) fn appended_so_far(
+        &mut self,
+        topic: &str,
+        index: i32,
+    ) -> Result<AppendedHere, ErrorCode> {
+        let id = self.topics.get(topic).map(|topic| topic.id);
+        let (partition, _) = self.led(topic, index)?;
+        let (end, leader_epoch) = (partition.log.log_end(), partition.leader_epoch);
+        let topic = id.ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        Ok(AppendedHere { topic, partition: index, base_offset: end, end, leader_epoch })
+    }
+
     /// Whether a batch that was appended here is committed.
     pub(crate) fn committed(&mut self, appended: &AppendedHere) -> Committed {
         let Some(name) = self.names.get(&appended.topic).cloned() else {

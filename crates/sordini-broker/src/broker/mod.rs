@@ -20,6 +20,7 @@ use sordini_protocol::{ErrorCode, Uuid};
 use crate::catalog::Catalog;
 use crate::cluster::{Node, Replica};
 use crate::config::BrokerConfig;
+use crate::coordinator::Coordinator;
 use crate::faults::Faults;
 use crate::log::{PartitionLog, Recovery};
 use crate::monitor::Monitor;
@@ -103,6 +104,9 @@ pub struct Broker {
     pub(crate) monitor: Monitor,
     /// What makes this broker a node of a cluster.
     pub(crate) node: Option<Box<Node>>,
+    pub(crate) coordinator: Coordinator,
+    /// Counts changes of finalised features, over restarts: clients take the newest.
+    pub(crate) features_epoch: i64,
     ids: IdSource,
     /// Verifications that were begun.
     guards: u64,
@@ -184,7 +188,8 @@ impl Broker {
         }
         let timer = self.timers.first().map(|(at, _)| *at);
         let node = self.node.as_ref().map(|node| node.next_due());
-        timer.into_iter().chain(node).chain([self.next_housekeeping]).min()
+        let coordinator = self.next_coordinator_due();
+        timer.into_iter().chain(node).chain(coordinator).chain([self.next_housekeeping]).min()
     }
 
     /// Does what is due: answers delayed and waiting requests, syncs and answers what waits for
@@ -201,6 +206,7 @@ impl Broker {
             self.keep_house(now);
         }
         self.node_timers(now);
+        self.coordinator_timers(now);
         self.run(now);
     }
 

@@ -10,6 +10,7 @@ use super::{Broker, IdSource, Partition, Topic};
 use crate::catalog::Catalog;
 use crate::cluster::{Found, Node};
 use crate::config::BrokerConfig;
+use crate::coordinator::Coordinator;
 use crate::faults::Faults;
 use crate::log::{LogError, LogOptions, PartitionLog, Recovery};
 use crate::monitor::Monitor;
@@ -90,6 +91,8 @@ impl Broker {
             faults: Faults::default(),
             monitor,
             node,
+            coordinator: Coordinator::default(),
+            features_epoch: first_features_epoch(starts),
             ids,
             guards: 0,
             connections: BTreeMap::new(),
@@ -108,6 +111,8 @@ impl Broker {
         broker.sweep()?;
         if broker.node.is_none() {
             broker.open_topics(now, clean, &points)?;
+            // What was prepared is completed before anybody asks.
+            broker.run(now);
         }
         Ok(broker)
     }
@@ -270,6 +275,11 @@ impl Broker {
         }
         Ok(opened)
     }
+}
+
+/// Where a broker's count of changed features begins: above all that an earlier start came to.
+fn first_features_epoch(starts: u64) -> i64 {
+    i64::try_from(starts).unwrap_or(i64::MAX).saturating_mul(1_000_000)
 }
 
 /// Whether a folder's name is a partition's, `<topic>-<index>`.

@@ -150,6 +150,7 @@ fn fetched(response: &FetchResponse) -> &PartitionData {
 }
 
 mod apis;
+mod coordinators;
 mod faults;
 mod quota;
 mod restarts;

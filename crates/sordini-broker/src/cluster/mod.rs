@@ -40,9 +40,12 @@ use sordini_protocol::ErrorCode;
 use crate::broker::{Output, TopicError};
 use crate::config::BrokerConfig;
 
-pub(crate) use image::Image;
+pub(crate) use image::{Image, NO_NODE};
 pub(crate) use leader::TooFewInSync;
 pub(crate) use node::{Found, Node};
+pub(crate) use peer::{
+    MarkerAnswer, MarkerOrder, MarkerPartition, Message, TransactionAnswer, TransactionQuestion,
+};
 pub use peer::{Peer, PeerMessage};
 pub(crate) use replica::Replica;
 #[cfg(feature = "server")]

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use sordini_protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
+use sordini_protocol::messages::create_topics::{
+    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
+};
 use sordini_protocol::{ErrorCode, Message as _, Uuid};
 
 use super::ClusterConfig;
@@ -13,7 +15,7 @@ use super::leader::HeldFetch;
 use super::peer::{Message, Peer};
 use super::trace::{ClusterTrace, PartitionId};
 use crate::api::Request;
-use crate::broker::{Broker, ConnectionId};
+use crate::broker::{Broker, ConnectionId, NewTopic};
 use crate::faults::LeaderHint;
 use crate::time::{Instant, Now};
 
@@ -56,6 +58,8 @@ pub(crate) struct Node {
     pub(crate) settled: BTreeSet<(Uuid, i32)>,
     /// Clients' requests that the controller has.
     forwarded: BTreeMap<u64, ConnectionId>,
+    /// Internal topics that the controller was asked for, and when it is asked again.
+    asked_for: BTreeMap<String, Instant>,
 }
 
 /// What opening a broker's folder found.
@@ -91,6 +95,7 @@ impl Node {
             news: BTreeSet::new(),
             settled: BTreeSet::new(),
             forwarded: BTreeMap::new(),
+            asked_for: BTreeMap::new(),
         }
     }
 
@@ -154,17 +159,55 @@ impl Node {
 
     /// Has a topic created, whose name a client looked for. Nobody waits for the answer.
     pub(crate) fn ask_for_topic(&mut self, name: &str) {
-        let Some(broker_epoch) = self.broker_epoch else { return };
-        let topic = CreatableTopic {
+        self.create(CreatableTopic {
             name: name.to_owned(),
             num_partitions: -1,
             replication_factor: -1,
             ..CreatableTopic::default()
-        };
+        });
+    }
+
+    fn create(&mut self, topic: CreatableTopic) {
+        let Some(broker_epoch) = self.broker_epoch else { return };
         let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
         let (seq, version) = (self.next_seq(), *CreateTopicsRequest::VERSIONS.end());
         let request = Arc::new(Request::CreateTopics(request));
         self.tell_controller(Message::Forward { broker_epoch, seq, version, request });
+    }
+
+    /// Has a topic created as it is described. Nobody waits for the answer.
+    pub(crate) fn ask_for(&mut self, now: Now, new: &NewTopic) {
+        if self.asked_for.get(&new.name).is_some_and(|again_at| now.mono < *again_at) {
+            return;
+        }
+        let again_at = now.mono.after(self.config.heartbeat);
+        self.asked_for.insert(new.name.clone(), again_at);
+        let configs = new
+            .settings
+            .iter()
+            .map(|(name, value)| CreatableTopicConfig { name: name.clone(), value: value.clone() });
+        self.create(CreatableTopic {
+            name: new.name.clone(),
+            num_partitions: new.partitions,
+            replication_factor: new.replication,
+            configs: configs.collect(),
+            ..CreatableTopic::default()
+        });
+    }
+
+    /// How many nodes the cluster has, running or not.
+    pub(crate) fn cluster_size(&self) -> i32 {
+        self.config.nodes
+    }
+
+    /// This life of the node; none until it is registered.
+    pub(crate) fn broker_epoch(&self) -> Option<u64> {
+        self.broker_epoch
+    }
+
+    /// Sends a message to a peer.
+    pub(crate) fn tell(&mut self, to: Peer, message: Message) {
+        self.outbox.push((to, message));
     }
 
     /// A client's request is not waited for any more.
@@ -275,6 +318,18 @@ impl Broker {
                     self.leader_answers(now, leader, answer);
                 }
             }
+            Message::Markers(order) => {
+                if let Peer::Node(coordinator) = from {
+                    self.markers_ordered(now, coordinator, order);
+                }
+            }
+            Message::Marked(answer) => self.marked_elsewhere(now, &answer),
+            Message::Question(question) => {
+                if let Peer::Node(leader) = from {
+                    self.question_asked(now, leader, &question);
+                }
+            }
+            Message::Answer(answer) => self.answer_arrived(now, answer),
             other => tracing::debug!(?other, "not for a node"),
         }
         self.run(now);

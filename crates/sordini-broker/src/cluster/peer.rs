@@ -2,6 +2,7 @@
 //! or out of order: each names the life of the node that it is about and is numbered where its
 //! order matters, so that an old one is known as such.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,6 +10,10 @@ use sordini_protocol::{ErrorCode, Uuid};
 
 use super::image::{Image, PartitionImage};
 use crate::api::{Request, Response};
+use crate::coordinator::asking::Ask;
+use crate::coordinator::markers::MarkerFrom;
+use crate::coordinator::transaction::Partition;
+use crate::log::marker::Marker;
 
 /// Who sends or gets a [`PeerMessage`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +56,62 @@ pub(crate) enum Message {
     Fetch(ReplicaFetch),
     /// What there is.
     FetchAnswer(ReplicaAnswer),
+    /// A transaction's coordinator orders its end into partitions.
+    Markers(MarkerOrder),
+    /// One of them has its marker, committed, or can't take it.
+    Marked(MarkerAnswer),
+    /// A leader asks a transaction's coordinator about partitions.
+    Question(TransactionQuestion),
+    /// What the coordinator says.
+    Answer(TransactionAnswer),
+}
+
+/// The order to end a transaction in partitions that the addressee should lead.
+#[derive(Clone, Debug)]
+pub(crate) struct MarkerOrder {
+    pub from: MarkerFrom,
+    pub marker: Marker,
+    /// The protocol of the transaction.
+    pub version: i16,
+    pub partitions: Vec<MarkerPartition>,
+}
+
+/// A partition, and the term in which the addressee is believed to lead it.
+#[derive(Clone, Debug)]
+pub(crate) struct MarkerPartition {
+    pub topic: String,
+    pub id: Uuid,
+    pub partition: i32,
+    pub leader_epoch: i32,
+}
+
+/// The answer to an order, for one of its partitions.
+#[derive(Clone, Debug)]
+pub(crate) struct MarkerAnswer {
+    /// The order, as it was given.
+    pub from: MarkerFrom,
+    pub partition: Partition,
+    pub code: ErrorCode,
+}
+
+/// A leader's question to a transaction's coordinator.
+#[derive(Clone, Debug)]
+pub(crate) struct TransactionQuestion {
+    pub broker_epoch: u64,
+    /// Ascending in each life of a node.
+    pub seq: u64,
+    pub id: String,
+    pub producer: (i64, i16),
+    pub partitions: BTreeSet<Partition>,
+    pub ask: Ask,
+}
+
+/// The coordinator's answer: the codes of partitions, none being success, or one for all.
+#[derive(Clone, Debug)]
+pub(crate) struct TransactionAnswer {
+    pub broker_epoch: u64,
+    pub seq: u64,
+    pub result: Result<BTreeMap<Partition, ErrorCode>, ErrorCode>,
 }
 
 /// A leader's wish for another ISR.
@@ -131,6 +192,10 @@ impl PeerMessage {
             Message::Forwarded { .. } => "forwarded",
             Message::Fetch(_) => "fetch",
             Message::FetchAnswer(_) => "fetch-answer",
+            Message::Markers(_) => "markers",
+            Message::Marked(_) => "marked",
+            Message::Question(_) => "question",
+            Message::Answer(_) => "answer",
         }
     }
 
@@ -147,6 +212,8 @@ impl PeerMessage {
                 let data = answer.partitions.iter().map(|p| 64 + p.records.len());
                 32 + data.sum::<usize>()
             }
+            Message::Markers(order) => 96 + order.partitions.len() * 48,
+            Message::Question(question) => 96 + question.partitions.len() * 32,
             _ => 96,
         }
     }

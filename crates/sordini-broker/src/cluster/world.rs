@@ -11,6 +11,7 @@ use super::peer::{Peer, PeerMessage};
 use super::trace::{ClusterTrace, PartitionId};
 use super::{ClusterConfig, ClusterError, ClusterOutput};
 use crate::broker::{Broker, ConnectionId, IdSource, NewTopic, OpenError, Output};
+use crate::coordinator::TransactionVersion;
 use crate::faults::Faults;
 use crate::monitor::Monitor;
 use crate::storage::Storage;
@@ -43,6 +44,8 @@ pub struct Cluster {
     pub(super) controller: Controller,
     pub(super) seats: BTreeMap<i32, Seat>,
     outputs: VecDeque<ClusterOutput>,
+    /// Counts changes of finalised features: all nodes tell the same.
+    features_epoch: i64,
     /// Lives of nodes so far.
     pub(super) incarnations: u64,
 }
@@ -77,7 +80,15 @@ impl Cluster {
         let seats = (1..=config.nodes).map(seat).collect();
         let mut controller = Controller::new(config.clone());
         let cluster_id = controller.ids.uuid();
-        Self { config, cluster_id, controller, seats, outputs: VecDeque::new(), incarnations: 0 }
+        Self {
+            config,
+            cluster_id,
+            controller,
+            seats,
+            outputs: VecDeque::new(),
+            features_epoch: 1,
+            incarnations: 0,
+        }
     }
 
     /// Says where clients reach a node; by default the template's host, and its port and up.
@@ -117,6 +128,7 @@ impl Cluster {
         let mut broker = Broker::open_as(broker_config, storage, now, Some(Box::new(own)))?;
         broker.faults = seat.faults.clone();
         broker.monitor = seat.monitor.clone();
+        broker.features_epoch = self.features_epoch;
         broker.node_started(now);
         seat.broker = Some(broker);
         self.drain(node);
@@ -161,6 +173,17 @@ impl Cluster {
     #[must_use]
     pub fn is_running(&self, node: i32) -> bool {
         self.seats.get(&node).is_some_and(|seat| seat.broker.is_some())
+    }
+
+    /// Finalises another level of `transaction.version`; all nodes have it at once, and those that
+    /// are started later.
+    pub fn set_transaction_version(&mut self, version: TransactionVersion) {
+        self.config.broker.transaction_version = version;
+        self.features_epoch += 1;
+        for broker in self.seats.values_mut().filter_map(|seat| seat.broker.as_mut()) {
+            broker.set_transaction_version(version);
+            broker.features_epoch = self.features_epoch;
+        }
     }
 
     /// Sets how far a node's wall clock is ahead of [`Now::wall_ms`], in ms.

@@ -19,6 +19,7 @@ use super::core;
 use super::machine::{Machine, connection_id};
 use crate::broker::{Broker, ConnectionId, OpenError};
 use crate::config::BrokerConfig;
+use crate::coordinator::TransactionVersion;
 use crate::storage::{DiskStorage, MemoryStorage, OpenFolderError, Storage};
 use crate::topic_config::ConfigError;
 use crate::versions::{UnknownRelease, Versions};
@@ -255,6 +256,13 @@ impl ServerBuilder {
     /// A topic setting, by its Kafka name, that topics get when they are created.
     pub fn topic_default(mut self, setting: impl Into<String>, value: impl Into<String>) -> Self {
         self.topic_defaults.push((setting.into(), value.into()));
+        self
+    }
+
+    /// Which protocol of transactions is finalised; [`TransactionVersion::V2`] by default. A
+    /// release before 4.0 ([`kafka_version`](Self::kafka_version)) has the old one.
+    pub fn transaction_version(mut self, version: TransactionVersion) -> Self {
+        self.config.transaction_version = version;
         self
     }
 

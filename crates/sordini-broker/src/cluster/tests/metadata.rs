@@ -56,6 +56,10 @@ fn all_nodes_name_the_same_coordinator_of_a_key() {
     let mut world = World::new(config(3));
     let coordinator_keys = vec!["a".to_owned(), "b".to_owned(), "group".to_owned()];
     let request = FindCoordinatorRequest { coordinator_keys, ..Default::default() };
+    let answer = world.ask(1, &request, 6);
+    let unavailable = ErrorCode::CoordinatorNotAvailable.code();
+    assert!(answer.coordinators.iter().all(|c| c.error_code == unavailable), "not there yet");
+    world.advance(1000);
     let answers: Vec<_> = (1..=3).map(|node| world.ask(node, &request, 6)).collect();
     assert!(answers.iter().all(|answer| *answer == answers[0]));
     assert!(answers[0].coordinators.iter().all(|c| c.error_code == 0 && c.port >= 9092));

@@ -17,6 +17,7 @@ use crate::time::{Instant, Now};
 use crate::topic_config::TopicConfig;
 
 mod admin;
+mod coordinators;
 mod elections;
 mod metadata;
 mod random;
@@ -31,6 +32,11 @@ struct World {
     wire: VecDeque<(Peer, Peer, PeerMessage)>,
     /// Directions in which nothing arrives.
     cut: BTreeSet<(Peer, Peer)>,
+    /// Kinds of messages that are lost, and kinds that arrive twice.
+    lost: BTreeSet<&'static str>,
+    doubled: BTreeSet<&'static str>,
+    /// Copies of the orders to write markers that were delivered.
+    orders: Vec<(Peer, Peer, PeerMessage)>,
     /// Copies of the fetches that were delivered.
     fetches: Vec<(Peer, Peer, PeerMessage)>,
     answers: BTreeMap<ConnectionId, VecDeque<Bytes>>,
@@ -64,6 +70,9 @@ impl World {
             disks: (1..=nodes).map(|node| (node, MemoryStorage::new())).collect(),
             wire: VecDeque::new(),
             cut: BTreeSet::new(),
+            lost: BTreeSet::new(),
+            doubled: BTreeSet::new(),
+            orders: Vec::new(),
             fetches: Vec::new(),
             answers: BTreeMap::new(),
             traces: Vec::new(),
@@ -112,7 +121,13 @@ impl World {
         for _ in 0..100_000 {
             self.collect();
             let Some((from, to, message)) = self.wire.pop_front() else { return };
-            if !self.cut.contains(&(from, to)) {
+            if !self.cut.contains(&(from, to)) && !self.lost.contains(message.kind()) {
+                if message.kind() == "markers" {
+                    self.orders.push((from, to, message.clone()));
+                }
+                if self.doubled.contains(message.kind()) {
+                    self.cluster.handle_peer(self.now, from, to, message.clone());
+                }
                 if message.kind() == "fetch" {
                     self.fetches.push((from, to, message.clone()));
                 }
