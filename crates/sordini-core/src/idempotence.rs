@@ -101,3 +101,83 @@ impl Identity {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(1000));
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_millis(ms)
+    }
+
+    #[test]
+    fn an_idempotent_producer_asks_at_once_and_once_and_another_never() {
+        let mut identity = Identity::new(true);
+        assert!(identity.is_due(Instant::ZERO));
+        identity.requested();
+        assert_eq!((identity.next_request(), identity.is_due(at(99_999))), (None, false));
+        let without = Identity::new(false);
+        assert_eq!((without.next_request(), without.is_due(at(99_999))), (None, false));
+        let ready = Identity::Ready(ProducerIdentity { id: 7, epoch: 0 });
+        assert_eq!(ready.next_request(), None);
+    }
+
+    #[test]
+    fn a_refused_producer_id_is_asked_for_again_after_ever_longer_pauses() {
+        // KIP-580
+        let (mut identity, mut rng) = (Identity::new(true), Rng::new(3));
+        for longest in [120, 240, 480, 960, 1200] {
+            identity.requested();
+            identity.failed(None, at(5000), BOUNDS, &mut rng);
+            let next = identity.next_request().expect("none is under way");
+            assert!(at(5000 + longest * 2 / 3) <= next && next <= at(5000 + longest), "{next:?}");
+            assert!(identity.is_due(next));
+            assert!(!identity.is_due(at(5000 + longest * 2 / 3 - 1)));
+        }
+    }
+
+    #[test]
+    fn the_last_answer_is_remembered_through_failures_without_one() {
+        let (mut identity, mut rng) = (Identity::new(true), Rng::new(3));
+        let told = |identity: &Identity| match identity {
+            Identity::Acquiring(state) => state.last,
+            other => panic!("{other:?}"),
+        };
+        identity.failed(None, at(0), BOUNDS, &mut rng);
+        assert_eq!(told(&identity), None);
+        for code in [ErrorCode::CoordinatorNotAvailable, ErrorCode::NotCoordinator] {
+            identity.failed(Some(code), at(0), BOUNDS, &mut rng);
+            identity.failed(None, at(0), BOUNDS, &mut rng);
+            assert_eq!(told(&identity), Some(code));
+        }
+    }
+
+    #[test]
+    fn a_new_epoch_is_taken_once_by_all_lines_that_failed_under_the_old_one() {
+        // A9, KIP-360
+        let old = ProducerIdentity { id: 7, epoch: 4 };
+        let new = ProducerIdentity { id: 7, epoch: 5 };
+        let mut identity = Identity::Ready(old);
+        assert_eq!(identity.renewed(None), Some(old), "a line's first stamp needs none");
+        assert_eq!(identity.renewed(Some(old)), Some(new));
+        assert_eq!(identity.renewed(Some(old)), Some(new), "another line's failure took it");
+        assert_eq!(identity.renewed(None), Some(new));
+    }
+
+    #[test]
+    fn behind_the_last_epoch_a_new_producer_id_is_asked_for() {
+        let last = ProducerIdentity { id: 7, epoch: i16::MAX };
+        let mut identity = Identity::Ready(last);
+        assert_eq!(identity.renewed(Some(last)), None);
+        assert!(identity.is_due(Instant::ZERO));
+        assert_eq!(identity.renewed(None), None, "there is none yet");
+    }
+
+    #[test]
+    fn a_producer_without_idempotence_never_has_an_identity() {
+        assert_eq!(Identity::new(false).renewed(None), None);
+        assert_eq!(Identity::Fatal(ErrorCode::ClusterAuthorizationFailed).renewed(None), None);
+    }
+}

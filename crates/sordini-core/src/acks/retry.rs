@@ -44,3 +44,61 @@ pub fn backoff(first: Duration, max: Duration, failures: u32, rng: &mut Rng) -> 
     }
     Duration::from_nanos(nanos - spread / 2 + rng.below(spread)).max(SHORTEST)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// The least and the longest of many pauses, in microseconds.
+    fn pauses(first: Duration, max: Duration, failures: u32) -> (u128, u128) {
+        let mut rng = Rng::new(7);
+        let pauses = (0..4000).map(|_| backoff(first, max, failures, &mut rng).as_micros());
+        pauses.fold((u128::MAX, 0), |(least, longest), us| (least.min(us), longest.max(us)))
+    }
+
+    #[test]
+    fn draws_are_those_of_splitmix64() {
+        // The first outputs of the reference implementation with these seeds.
+        let mut rng = Rng::new(1_234_567);
+        assert_eq!(
+            [rng.bits(), rng.bits(), rng.bits()],
+            [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]
+        );
+        assert_eq!(Rng::new(0).bits(), 0xe220_a839_7b1d_cdaf);
+        assert_eq!(Rng::new(1_234_567).below(1000), 317);
+    }
+
+    #[test]
+    fn a_pause_doubles_with_each_failure_up_to_the_longest_and_varies_by_a_fifth() {
+        // KIP-580: the second failure in a row waits twice as long as the first.
+        let expected = [(0, 100), (1, 100), (2, 200), (3, 400), (4, 800), (5, 1000), (99, 1000)];
+        for (failures, ms) in expected.into_iter().chain([(u32::MAX, 1000)]) {
+            let (least, longest) = pauses(100 * MS, 1000 * MS, failures);
+            let (low, high) = (ms * 800, ms * 1200);
+            assert!(low <= least && least < low + ms * 4, "{failures}: {least}");
+            assert!(high - ms * 4 < longest && longest <= high, "{failures}: {longest}");
+        }
+    }
+
+    #[test]
+    fn the_first_pause_holds_where_the_longest_is_shorter() {
+        let (least, longest) = pauses(100 * MS, 10 * MS, 9);
+        assert!(80_000 <= least && longest <= 120_000);
+    }
+
+    #[test]
+    fn no_pause_is_shorter_than_a_loop_may_spin() {
+        let nanos = Duration::from_nanos;
+        for first in [Duration::ZERO, nanos(1), nanos(4), nanos(5), 100 * nanos(1000), MS / 2] {
+            assert_eq!(pauses(first, first, 1), (1000, 1000), "{first:?}");
+        }
+    }
+
+    #[test]
+    fn a_pause_that_no_clock_can_hold_is_no_overflow() {
+        let pause = backoff(Duration::MAX, Duration::MAX, 40, &mut Rng::new(1));
+        assert!(pause > Duration::from_secs(400 * 365 * 86_400));
+    }
+}

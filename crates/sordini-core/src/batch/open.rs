@@ -188,3 +188,6 @@ impl Open {
         (self.count > 0).then(|| Sealed { damaged: true, ..self.seal() })
     }
 }
+
+#[cfg(test)]
+mod tests;

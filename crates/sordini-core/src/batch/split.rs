@@ -154,3 +154,36 @@ fn follow(stamp: Stamp, count: u32) -> Stamp {
     let next = i64::from(stamp.base_sequence) + i64::from(count) + i64::from(mutant!(M27));
     Stamp { base_sequence: (next & i64::from(i32::MAX)) as i32, ..stamp }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cut(bytes: Vec<u8>) -> Cut {
+        Cut { base_timestamp: 0, max_timestamp: 0, count: 1, bytes }
+    }
+
+    #[test]
+    fn the_largest_deltas_fit_their_place() {
+        let mut of = cut(Vec::new());
+        of.push(i32::MAX as u32, i64::MIN, b"tail");
+        let (record, rest) = next_record(&of.bytes).expect("a record");
+        assert_eq!((dissect(record), rest), (Some((i64::MIN, &b"tail"[..])), &[][..]));
+    }
+
+    #[test]
+    fn a_half_is_compressed_only_where_that_saves_a_byte() {
+        // The longer the run behind the noise, the more it saves: one of them saves exactly nothing.
+        let noise: Vec<u8> = (1..64u8).collect();
+        let mut gained_nothing = 0;
+        for run in 0..100 {
+            let bytes = [&noise[..], &vec![0; run]].concat();
+            let packed = compress(Codec::Lz4, None, [&bytes[..]]).expect("it compresses");
+            gained_nothing += usize::from(packed.len() == bytes.len());
+            let saves = packed.len() < bytes.len();
+            let expected = if saves { (Codec::Lz4, packed) } else { (Codec::None, bytes.clone()) };
+            assert_eq!(cut(bytes).pack(Codec::Lz4, None), expected, "{run}");
+        }
+        assert!(gained_nothing > 0);
+    }
+}

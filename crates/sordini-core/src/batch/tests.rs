@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use sordini_protocol::records::Batch;
 
 use super::BatchId;
+use super::body::Body;
 use super::completion::{Deduplicated, Outcome};
 use super::open::Open;
 use super::sealed::{Returned, Sealed};
@@ -293,6 +294,51 @@ fn what_does_not_shrink_goes_as_it_is() {
         assert!(len <= 2010, "{codec:?} made it larger: {len}");
         assert_eq!(packed.len(), 61 + len);
     }
+}
+
+#[test]
+fn a_codec_must_save_a_byte_and_may_fail() {
+    let memory = Memory::new(1 << 20);
+    let job = || {
+        let batch = of_values(&memory, &[b"value"]);
+        let id = JobId { topic: 0, partition: 4, batch: batch.id };
+        let (_, body) = batch.into_compressing();
+        Job::new(id, body, Codec::Lz4, None, Arc::clone(&memory))
+    };
+    let len = job().len();
+    assert!(len > 5 && !job().is_empty());
+    let nothing = Body(Vec::new());
+    assert!(Job::new(job().run().id, nothing, Codec::Lz4, None, Arc::clone(&memory)).is_empty());
+    for (made, codec) in [(len - 1, Codec::Lz4), (len, Codec::None), (len + 1, Codec::None)] {
+        let done = job().run_with(|_| Ok(vec![0; made]));
+        assert_eq!((done.codec, done.body.len()), (codec, made.min(len)));
+        assert_eq!(done.failure, None);
+    }
+    let done = job().run_with(|_| panic!("a codec's defect"));
+    assert_eq!((done.codec, done.body.len()), (Codec::None, len));
+    assert!(done.failure.is_some());
+}
+
+#[test]
+fn a_body_is_its_segments_in_order() {
+    let memory = Memory::new(1 << 20);
+    let segment = |bytes: &[u8]| {
+        let mut segment = memory.try_take(bytes.len(), 0).expect("there is memory");
+        segment.buffer().extend_from_slice(bytes);
+        segment
+    };
+    let body = Body(vec![segment(b"ab"), segment(b""), segment(b"cde")]);
+    assert_eq!(body.parts().collect::<Vec<_>>(), [&b"ab"[..], b"", b"cde"]);
+    assert_eq!((body.len(), body.is_empty(), body.to_vec()), (5, false, b"abcde".to_vec()));
+    assert!(Body(Vec::new()).is_empty() && Body(vec![segment(b"")]).is_empty());
+}
+
+#[test]
+fn a_part_of_a_batch_counts_its_own_records() {
+    let memory = Memory::new(1 << 20);
+    let mut part = of_values(&memory, &[b"a", b"b", b"c"]);
+    part.records = 1..3;
+    assert_eq!((part.count(), part.into_ready().meta.count()), (2, 2));
 }
 
 #[test]

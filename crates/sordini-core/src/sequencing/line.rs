@@ -144,7 +144,6 @@ impl Line {
         let retrying = self.is_retrying();
         for (place, slot) in self.slots.iter().enumerate() {
             match slot {
-                Slot::InFlight { .. } | Slot::Expired { .. } if retrying => return None,
                 Slot::InFlight { .. } | Slot::Expired { .. } | Slot::Acknowledged { .. } => {}
                 // What may be re-stamped waits for the new epoch; what is bound to the old one
                 // is asked for until it is answered.
@@ -380,7 +379,7 @@ impl Line {
             *proven |= stamp.is_some_and(of_this);
         }
         let slot = self.slots.remove(place).expect("S1: the batch is in the line");
-        if place > 0 && matches!(self.sequence, Sequence::Claimed { .. }) {
+        if matches!(self.sequence, Sequence::Claimed { .. }) {
             self.slots.insert(place, Slot::Acknowledged { key: slot.key() });
         }
         self.trim();

@@ -89,3 +89,21 @@ fn an_error_after_the_append_is_never_a_definite_failure() {
         }
     }
 }
+
+#[test]
+fn an_unknown_producer_id_tells_something_wherever_the_log_starts_and_nothing_without() {
+    // A log that starts at 0 has lost no record, and the producer's state all the same (KIP-360).
+    let verdict = |log_start_offset| {
+        let context = Context {
+            replicated: true,
+            idempotent: true,
+            head: true,
+            ambiguous: false,
+            base_offset: -1,
+            log_start_offset,
+        };
+        Verdict::of(E::UnknownProducerId, context)
+    };
+    assert_eq!(verdict(-1), Verdict::Retry { refresh: false, ambiguous: false });
+    assert_eq!([verdict(0), verdict(1)], [Verdict::Renew; 2]);
+}

@@ -83,6 +83,7 @@ fn each_receipt_tells_its_own_records_place() {
     let batch = sealed(3);
     batch.resolve(0..3, written(40));
     for index in 0..3 {
+        assert_eq!(receipt(&batch, index).partition(), 3);
         let told = poll(&mut receipt(&batch, index), Waker::noop()).unwrap().unwrap();
         assert_eq!((told.partition, told.offset), (3, Some(40 + i64::from(index))));
         assert_eq!(told.timestamp, 1000 + i64::from(index));
@@ -290,7 +291,18 @@ fn receipts_of_a_burst_are_runs_in_the_order_they_were_handed_in() {
 }
 
 #[test]
+fn receipts_of_a_burst_do_not_wait_for_the_rest_of_their_batch() {
+    let batch = sealed(4);
+    let mut all = collect(&[(&batch, 0), (&batch, 1)]);
+    assert!(poll(&mut all, Waker::noop()).is_none());
+    batch.resolve(0..2, written(5));
+    assert_eq!(shape(&poll(&mut all, Waker::noop()).expect("both are told")), [(2, Some(5))]);
+    assert!(!batch.is_done());
+}
+
+#[test]
 fn no_receipts_are_ready_at_once() {
+    assert!(BatchDeliveries::default().is_empty());
     assert_eq!(poll(&mut BatchDeliveries::default(), Waker::noop()), Some(Vec::new()));
 }
 

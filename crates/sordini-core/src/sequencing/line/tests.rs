@@ -6,7 +6,7 @@ use super::*;
 use crate::batch::BatchId;
 use crate::batch::body::Body;
 use crate::batch::completion::BatchCompletion;
-use crate::batch::stages::{Meta, Ready};
+use crate::batch::stages::{Compressing, JobId, Meta, Ready};
 use crate::config::Codec;
 use crate::error::Obstacle;
 
@@ -105,8 +105,74 @@ fn base_sequences_are_contiguous() {
         story.push(records);
     }
     assert_eq!(story.send_all(), [(0, 10), (0, 13), (0, 14)]);
+    assert_eq!(
+        story.line.slots().iter().map(|slot| slot.key().batch.0).collect::<Vec<_>>(),
+        [2, 3, 4]
+    );
     story.push(2);
     assert_eq!(story.send_all(), [(0, 21)]);
+}
+
+#[test]
+fn a_first_sequence_near_the_end_runs_over_it_and_only_the_first_begins_there() {
+    // A10
+    let mut story = Story::new(true);
+    story.line = story.line.starting_at(i32::MAX - 1);
+    story.line.claim(identity(0), story.now);
+    story.push(3);
+    assert_eq!(story.send_all(), [(0, i32::MAX - 1)]);
+    story.line.acknowledge(0, Some(0), story.now);
+    story.push(1);
+    assert_eq!(story.send_all(), [(0, 1)]);
+    story.line.fail(0);
+    story.line.claim(identity(1), story.now);
+    story.push(1);
+    assert_eq!(story.send_all(), [(1, 0)]);
+}
+
+#[test]
+fn a_line_tells_what_it_is_stamped_with_and_how_far_its_log_reached() {
+    let mut story = Story::new(true);
+    assert_eq!((story.line.identity(), story.line.last_offset()), (None, None));
+    story.line.claim(identity(3), story.now);
+    for _ in 0..2 {
+        story.push(1);
+        story.send();
+        story.line.acknowledge(0, Some(40), story.now);
+    }
+    assert_eq!((story.line.identity(), story.line.last_offset()), (Some(identity(3)), Some(40)));
+    story.push(1);
+    story.push(1);
+    story.send_all();
+    story.line.acknowledge(1, Some(42), story.now);
+    story.line.acknowledge(0, None, story.now);
+    assert_eq!(story.line.last_offset(), Some(42), "a duplicate's offset is not told");
+    story.line.break_sequence();
+    assert_eq!(story.line.identity(), Some(identity(3)));
+    assert_eq!(Line::new(false, 5).identity(), None);
+}
+
+#[test]
+fn a_line_without_a_batch_that_waits_has_no_deadline() {
+    let mut story = Story::proven();
+    assert_eq!(story.line.next_retry(), None);
+    story.push(1);
+    assert_eq!(story.line.next_retry(), None);
+    story.send();
+    assert_eq!(story.line.next_retry(), None);
+}
+
+#[test]
+fn a_broken_line_asks_again_for_what_is_bound_without_waiting_for_the_rest() {
+    // A8
+    let mut story = Story::proven();
+    story.push(1);
+    story.push(1);
+    story.send_all();
+    story.refuse(1, true);
+    let soon = story.now.saturating_add(SOON);
+    story.line.renew(0, soon.saturating_add(SOON), false);
+    assert_eq!(story.line.next_retry(), Some(soon));
 }
 
 #[test]
@@ -151,6 +217,11 @@ fn a_line_that_was_idle_for_long_goes_alone_again() {
         story.line.acknowledge(0, Some(1), story.now);
         assert_eq!(story.send_all().len(), waiting - 1);
     }
+    let mut story = Story::proven();
+    story.push(1);
+    story.push(1);
+    story.now = story.now.saturating_add(FORGOTTEN_AFTER);
+    assert_eq!(story.send_all().len(), 2, "not yet");
 }
 
 #[test]
@@ -171,6 +242,22 @@ fn what_was_sent_goes_again_before_anything_new_and_by_itself() {
     assert_eq!(story.send_all(), [(0, 10)], "only the head");
     story.line.acknowledge(0, Some(1), story.now);
     assert_eq!(story.send_all(), [(0, 11)]);
+}
+
+#[test]
+fn what_was_never_sent_does_not_pass_a_retry_in_flight() {
+    // A1
+    let mut story = Story::proven();
+    for _ in 0..3 {
+        story.push(1);
+    }
+    story.send();
+    story.refuse(0, false);
+    story.wait();
+    assert_eq!(story.send_all(), [(0, 10)]);
+    assert!(!story.line.has_room());
+    story.line.acknowledge(0, Some(1), story.now);
+    assert_eq!(story.send_all(), [(0, 11), (0, 12)]);
 }
 
 #[test]
@@ -320,6 +407,32 @@ fn children_take_their_parents_place_and_go_one_by_one() {
     assert_eq!(story.send_all(), [(0, 15)]);
 }
 
+/// What a codec made of the batch `id`.
+fn packed(id: u64) -> Compressed {
+    let id = JobId { topic: 0, partition: 0, batch: BatchId(id) };
+    Compressed { id, body: Body(Vec::new()), codec: Codec::Lz4, failure: None }
+}
+
+#[test]
+fn a_batch_that_a_codec_works_on_is_not_passed() {
+    let mut story = Story::proven();
+    let Slot::Ready(Ready { meta, .. }) = batch(9, 2) else { unreachable!() };
+    story.line.push(Slot::Compressing(Compressing { meta }));
+    story.push(1);
+    assert_eq!(story.send(), None);
+    story.line.compressed(0, packed(9));
+    assert!(matches!(&story.line.slots()[0], Slot::Ready(batch) if batch.codec == Codec::Lz4));
+    assert_eq!(story.send_all(), [(0, 10), (0, 12)]);
+}
+
+#[test]
+#[should_panic(expected = "S1")]
+fn a_batch_does_not_come_back_from_a_codec_twice() {
+    let mut story = Story::proven();
+    story.push(1);
+    story.line.compressed(0, packed(2));
+}
+
 #[test]
 fn a_plain_line_keeps_its_window_and_its_order() {
     let mut story = Story::new(false);
@@ -329,12 +442,28 @@ fn a_plain_line_keeps_its_window_and_its_order() {
     }
     assert!(!story.line.has_room());
     assert_eq!(story.send_all(), [(-1, -1); 5]);
+    story.line.acknowledge(2, Some(2), story.now);
+    assert!(story.line.has_room(), "without sequences the broker remembers none");
+    story.push(1);
+    assert_eq!(story.send_all(), [(-1, -1)]);
     story.refuse(0, false);
     story.wait();
     assert_eq!(story.send_all(), [(-1, -1)]);
     story.line.fail(0);
     assert!(!story.line.is_broken());
     assert!(story.line.has_room());
+}
+
+#[test]
+fn a_line_that_ends_hands_back_each_batch_in_order() {
+    let mut story = Story::proven();
+    for _ in 0..3 {
+        story.push(1);
+    }
+    story.send();
+    let batches: Vec<_> = story.line.drain().iter().map(|slot| slot.key().batch.0).collect();
+    assert_eq!(batches, [2, 3, 4]);
+    assert!(story.line.is_empty());
 }
 
 #[test]
@@ -415,4 +544,18 @@ fn a_new_epoch_does_not_cut_a_backoff_short() {
     assert!(story.line.needs_identity(story.now));
     story.line.claim(identity(1), story.now);
     assert_eq!(story.send_all(), [(1, 0)]);
+}
+
+#[test]
+fn what_was_refused_goes_alone_under_its_new_epoch_too() {
+    let mut story = Story::proven();
+    story.push(1);
+    story.send();
+    story.line.renew(0, story.now, false);
+    story.line.claim(identity(1), story.now);
+    assert!(story.line.is_proven() && !story.line.has_room());
+    assert_eq!(story.send_all(), [(1, 0)]);
+    assert!(!story.line.has_room());
+    story.line.acknowledge(0, Some(1), story.now);
+    assert!(story.line.has_room());
 }
