@@ -139,6 +139,21 @@ impl Cluster {
         }
     }
 
+    /// The node that is believed to lead a partition denies it.
+    ///
+    /// Before Kafka 2.8 there are no topic ids, and a topic may have been made anew while nobody
+    /// listened. Its leader epochs then began anew, and would never be believed: what is told next
+    /// is, and if that is old, its leader denies it as well.
+    pub fn doubt(&mut self, topic: u32, partition: i32) {
+        let Some(topic) = self.topics.get_mut(&topic).filter(|topic| topic.id.is_zero()) else {
+            return;
+        };
+        let leader = usize::try_from(partition).ok().and_then(|at| topic.leaders.get_mut(at));
+        if let Some(leader) = leader {
+            leader.epoch = -1;
+        }
+    }
+
     /// Takes in what a metadata response says of a topic.
     pub fn update(&mut self, index: u32, response: &MetadataResponseTopic) -> Option<TopicNews> {
         let topic = self.topics.get_mut(&index)?;

@@ -327,12 +327,7 @@ impl Producer {
         answer: &PartitionProduceResponse,
     ) {
         let code = ErrorCode::from_code(answer.error_code);
-        let news = self.take_hint(key, answer);
-        // All batches that were on their way to the old leader go to the new one without a pause,
-        // not only the one whose answer told of it first.
-        let leader = self.cluster.leader(key.0, key.1);
-        let deposed = matches!(code, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch);
-        let moved = news || (deposed && leader.is_some() && node.is_some() && leader != node);
+        let moved = self.has_moved(key, node, answer);
         let partition = &self.partitions[&key];
         let meta = partition.line.slots().get(place).and_then(Slot::meta);
         let context = Context {
@@ -387,6 +382,26 @@ impl Producer {
                 }
             }
         }
+    }
+
+    /// Does the answer tell that another node leads, or come from one that is known to lead no
+    /// more?
+    fn has_moved(
+        &mut self,
+        key: PartitionKey,
+        node: Option<i32>,
+        answer: &PartitionProduceResponse,
+    ) -> bool {
+        let news = self.take_hint(key, answer);
+        let code = ErrorCode::from_code(answer.error_code);
+        let deposed = matches!(code, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch);
+        let leader = self.cluster.leader(key.0, key.1);
+        if deposed && leader.is_some() && leader == node {
+            self.cluster.doubt(key.0, key.1);
+        }
+        // All batches that were on their way to the old leader go to the new one without a pause,
+        // not only the one whose answer told of it first.
+        news || (deposed && leader.is_some() && node.is_some() && leader != node)
     }
 
     /// Takes in the new leader that an answer names (KIP-951); true if it is news.
