@@ -48,19 +48,13 @@ impl Disk {
         }
         let path = &logs[self.rng.below(logs.len() as u64) as usize];
         let mut data = self.memory.contents(path).unwrap_or_default();
-        if data.is_empty() {
+        let batches = batches(&data);
+        if batches.is_empty() {
             return false;
         }
-        let mut batches = vec![0];
-        while let Some(size) = batch_size(&data, batches[batches.len() - 1]) {
-            batches.push(batches[batches.len() - 1] + size);
-        }
-        // What lies before the checksum it does not cover: no broker could tell.
-        let from = self.rng.pick(&batches) + COVERED_FROM;
-        if from >= data.len() {
-            return false;
-        }
-        let at = from + self.rng.below((data.len() - from) as u64) as usize;
+        // Before the checksum stands what it does not cover: no broker could tell (decision 7).
+        let (start, end) = self.rng.pick(&batches);
+        let at = self.rng.within((start + COVERED_FROM) as u64..=end as u64 - 1) as usize;
         data[at] ^= 1 << self.rng.below(8);
         self.memory.overwrite(path, data);
         true
@@ -80,9 +74,20 @@ impl Disk {
 /// In a batch: behind base offset, length, leader epoch and magic.
 const COVERED_FROM: usize = 17;
 
-/// Bytes of the batch at `at`, if another follows.
-fn batch_size(data: &[u8], at: usize) -> Option<usize> {
+/// Where the whole batches of a log begin and end.
+fn batches(data: &[u8]) -> Vec<(usize, usize)> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some(end) = batch_end(data, at) {
+        found.push((at, end));
+        at = end;
+    }
+    found
+}
+
+/// Where the batch at `at` ends, if all of it is there.
+fn batch_end(data: &[u8], at: usize) -> Option<usize> {
     let length = data.get(at + 8..)?.first_chunk::<4>()?;
     let size = usize::try_from(i32::from_be_bytes(*length)).ok()?.checked_add(12)?;
-    (at + size < data.len()).then_some(size)
+    (size > COVERED_FROM && at + size <= data.len()).then_some(at + size)
 }

@@ -101,4 +101,11 @@ mod regressions {
             clean(seed, &Profile::default());
         }
     }
+
+    #[test]
+    fn p1_rot_strikes_what_a_checksum_covers() {
+        for seed in [4399, 24_024] {
+            clean(seed, &Profile::disks());
+        }
+    }
 }
