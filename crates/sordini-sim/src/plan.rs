@@ -193,6 +193,16 @@ impl Plan {
         self.faults.iter().map(|fault| fault.fault.kind()).collect()
     }
 
+    /// How many partitions there are at the most, those that faults add among them.
+    pub(crate) fn most_partitions(&self) -> u64 {
+        let first: i64 = self.topics.iter().map(|topic| i64::from(topic.partitions)).sum();
+        let more = self.faults.iter().map(|it| match it.fault {
+            Fault::AddPartitions(_, more) => i64::from(more),
+            _ => 0,
+        });
+        (first + more.sum::<i64>()) as u64
+    }
+
     /// Is a topic deleted in it?
     #[must_use]
     pub fn deletes(&self, topic: u16) -> bool {

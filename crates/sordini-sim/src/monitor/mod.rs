@@ -1,6 +1,7 @@
 //! Watches the wire, from the bytes alone: requests as they leave a producer, answers as they
 //! reach it. What it knows owes nothing to what the producer believes (P7, S2, S3, S4).
 
+mod offer;
 mod parse;
 mod streams;
 
@@ -16,6 +17,7 @@ use sordini_protocol::{ApiKey, ErrorCode, Message, Uuid, frame};
 use crate::checkers::Violation;
 use crate::history::{History, Tp};
 
+use offer::Offer;
 pub(crate) use parse::Sent;
 use streams::Streams;
 
@@ -44,6 +46,7 @@ struct Waiting {
 #[derive(Default)]
 struct Wire {
     node: i32,
+    offer: Offer,
     waiting: BTreeMap<i32, Waiting>,
     produces: usize,
     inbox: BytesMut,
@@ -67,6 +70,7 @@ pub(crate) struct Monitor {
     pub(crate) met: BTreeMap<&'static str, u64>,
     pub(crate) epochs: BTreeSet<(i64, i16)>,
     requests: u64,
+    answers: u64,
 }
 
 impl Monitor {
@@ -89,6 +93,7 @@ impl Monitor {
             met: BTreeMap::new(),
             epochs: BTreeSet::new(),
             requests: 0,
+            answers: 0,
         }
     }
 
@@ -112,6 +117,11 @@ impl Monitor {
         self.requests
     }
 
+    /// How many answers reached the producer whole.
+    pub(crate) fn answers(&self) -> u64 {
+        self.answers
+    }
+
     /// A frame leaves the producer, its size before it.
     pub(crate) fn transmit(
         &mut self,
@@ -129,6 +139,7 @@ impl Monitor {
         match frame::request_header(bytes.slice(4..)) {
             Ok((api, header, reader)) => {
                 let (version, correlation) = (header.request_api_version, header.correlation_id);
+                self.watch_version(now, conn, api, version);
                 let mut batches = Vec::new();
                 if api == ApiKey::Produce {
                     match parse::produce(reader, version, topics, history) {
@@ -145,6 +156,19 @@ impl Monitor {
                 self.wait_for(now, conn, correlation, Waiting { api, version, batches });
             }
             Err(error) => self.wrong("P7", now, format!("no request: {error}")),
+        }
+    }
+
+    fn watch_version(&mut self, now: Instant, conn: u64, api: ApiKey, version: i16) {
+        if api == ApiKey::Produce && version < 13 {
+            *self.met.entry("wire: an older version of Produce").or_default() += 1;
+        }
+        let Some(wire) = self.wires.get(&conn) else { return };
+        if matches!(wire.offer, Offer::TooNew(..)) {
+            *self.met.entry("wire: versions asked for again").or_default() += 1;
+        }
+        if let Err(text) = wire.offer.allows(api, version) {
+            self.wrong("P7", now, text);
         }
     }
 
@@ -234,9 +258,17 @@ impl Monitor {
             let body = wire.inbox.split_to(size).freeze();
             let correlation = body.first_chunk::<4>().map(|it| i32::from_be_bytes(*it));
             let Some(waiting) = correlation.and_then(|id| wire.waiting.remove(&id)) else {
+                // With acks=0 an answer that nobody asked for does no harm, and is passed over.
+                if self.acks == 0 {
+                    continue;
+                }
                 wire.spoiled = true;
                 break;
             };
+            self.answers += 1;
+            if waiting.api == ApiKey::ApiVersions {
+                wire.offer.read(&body, waiting.version);
+            }
             if waiting.api != ApiKey::Produce {
                 continue;
             }
@@ -245,6 +277,9 @@ impl Monitor {
             match read_answers(body, &waiting) {
                 Some((throttle, codes)) => {
                     let pause = Duration::from_millis(u64::try_from(throttle).unwrap_or(0));
+                    if !pause.is_zero() {
+                        *self.met.entry("wire: throttled").or_default() += 1;
+                    }
                     wire.muted_until = wire.muted_until.max(now.saturating_add(pause));
                     let first = self.streams.answered(now, key, &waiting.batches, &codes);
                     *self.met.entry("wire: a first batch refused").or_default() += first;
@@ -276,3 +311,6 @@ fn read_answers(body: Bytes, waiting: &Waiting) -> Option<(i32, Vec<ErrorCode>)>
     let codes: Vec<_> = answers.map(|it| ErrorCode::from_code(it.error_code)).collect();
     (codes.len() == waiting.batches.len()).then_some((response.throttle_time_ms, codes))
 }
+
+#[cfg(test)]
+mod tests;

@@ -176,6 +176,7 @@ impl World<'_> {
             Ok(Some(delivery)) => {
                 let partition = delivery.partition();
                 self.history.accept(id, self.now, partition);
+                self.clients[at].pace.give(self.now);
                 if partition >= self.plan.topics[usize::from(topic_number)].partitions {
                     self.coverage.meet("app: wrote to a partition that was added", 1);
                 }

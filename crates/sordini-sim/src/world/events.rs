@@ -145,8 +145,10 @@ impl World<'_> {
         let Some(conn) = self.net.conns.get(&id).filter(|conn| conn.producer_open) else { return };
         let (client, core) = (conn.producer, conn.core);
         self.hash.bytes(bytes);
-        let monitor = &mut self.clients[usize::from(client)].monitor;
-        let answered = monitor.receive(self.now, id, bytes);
+        let it = &mut self.clients[usize::from(client)];
+        let answers = it.monitor.answers();
+        let answered = it.monitor.receive(self.now, id, bytes);
+        (answers..it.monitor.answers()).for_each(|_| it.pace.give(self.now));
         for answer in answered {
             self.coverage.code(answer.code);
             let code = answer.code.code();

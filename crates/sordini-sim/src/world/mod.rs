@@ -4,6 +4,7 @@ mod application;
 mod cluster;
 mod events;
 mod finish;
+mod pace;
 mod producers;
 mod trouble;
 

@@ -18,6 +18,7 @@ use sordini_core::producer::{Components, Producer};
 use sordini_core::time::Instant;
 
 use super::cluster::topic_number;
+use super::pace::Pace;
 use super::{Event, World};
 use crate::checkers::{Happening, MemoryUse, Pause};
 use crate::clock::{ClientClock, millis};
@@ -58,6 +59,8 @@ pub(super) struct Client {
     pub(super) producer: Producer,
     pub(super) clock: ClientClock,
     pub(super) monitor: Monitor,
+    /// How often it does something of its own accord.
+    pub(super) pace: Pace,
     wake: Arc<Flag>,
     /// Somebody who waits for memory or metadata may go on.
     pub(super) woken: Arc<Flag>,
@@ -98,6 +101,7 @@ impl Client {
             },
             clock,
             monitor: Monitor::new(config, plan.first_sequence),
+            pace: Pace::new(config, plan.most_partitions(), plan.nodes as u64),
             wake,
             woken: Arc::default(),
             receipts: Arc::default(),
@@ -177,6 +181,7 @@ impl World<'_> {
                 continue;
             }
             if self.clients[at].wake.take() {
+                self.turned(client);
                 self.feed(client, Input::LanesDue);
                 return true;
             }
@@ -212,6 +217,7 @@ impl World<'_> {
         it.timer = None;
         let now = it.clock.now();
         it.producer.handle_timeout(now);
+        self.turned(client);
         self.drain_producer(client);
         let it = &self.clients[usize::from(client)];
         let next = it.producer.poll_timeout();
@@ -225,8 +231,18 @@ impl World<'_> {
     pub(super) fn feed(&mut self, client: u16, input: Input<'_>) {
         let it = &mut self.clients[usize::from(client)];
         let now = it.clock.now();
+        if is_work(&input) {
+            it.pace.give(self.now);
+        }
         it.producer.handle_input(now, input);
         self.drain_producer(client);
+    }
+
+    /// P8: it did something of its own accord.
+    fn turned(&mut self, client: u16) {
+        if let Some(wrong) = self.clients[usize::from(client)].pace.turn(self.now) {
+            self.violation("P8", format!("producer {client}: {wrong}"));
+        }
     }
 
     fn drain_producer(&mut self, client: u16) {
@@ -279,6 +295,7 @@ impl World<'_> {
         let it = &mut self.clients[usize::from(client)];
         it.conns.insert(conn, id);
         it.monitor.opened(id, node);
+        self.turned(client);
         if door == Some(Door::Gone) {
             self.coverage.meet("net: a connection to a machine that is off", 1);
         }
@@ -294,6 +311,7 @@ impl World<'_> {
         let Some(id) = id else { return };
         it.monitor.transmit(self.now, id, &bytes, &self.topics, &mut self.history);
         self.net.transmit(self.now, id, bytes);
+        self.turned(client);
     }
 
     fn deliver(&mut self, client: u16, delivered: Delivered) {
@@ -356,4 +374,9 @@ impl World<'_> {
     pub(super) fn excuse_pause(&mut self, client: u16, from: Instant, until: Instant) {
         self.evidence.pauses.push(Pause { producer: client, from, until });
     }
+}
+
+/// Does it give the producer something to do? Pieces of what it is doing do not.
+fn is_work(input: &Input<'_>) -> bool {
+    !matches!(input, Input::LanesDue | Input::Received { .. } | Input::Transmitted { .. })
 }
