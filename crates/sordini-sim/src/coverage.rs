@@ -26,6 +26,7 @@ pub struct Coverage {
 
 /// What every long enough run of the default profile and of `disks` must meet.
 const EXPECTED: &[&str] = &[
+    "app: was told the broker's time",
     "cluster: a clean election",
     "cluster: a disk lost records",
     "cluster: a follower appended",
@@ -35,6 +36,7 @@ const EXPECTED: &[&str] = &[
     "cluster: a replica was truncated",
     "cluster: an unclean election",
     "cluster: the ISR changed",
+    "core: a new producer id after the last epoch",
     "core: connected",
     "core: data loss told",
     "core: disconnected",
@@ -50,8 +52,12 @@ const EXPECTED: &[&str] = &[
     "core: topic gone",
     "core: written",
     "net: a connection to a machine that is off",
+    "net: a dead address of a name was passed",
+    "wire: an older version of Produce",
     "wire: children of a split",
     "wire: sent again",
+    "wire: throttled",
+    "wire: versions asked for again",
 ];
 
 /// Answers to Produce that the faults draw.

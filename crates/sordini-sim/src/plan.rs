@@ -6,6 +6,7 @@ use std::fmt;
 use crate::faults::{Fault, FaultKind, PlannedFault, Targets, swarm};
 use crate::profile::{Plot, Profile};
 use crate::rng::Rng;
+use crate::scenery::{Scenery, Variety};
 use crate::settings::{self, Safety, SettingsError};
 use crate::workload::Workload;
 
@@ -22,6 +23,8 @@ pub struct TopicPlan {
     pub min_insync: i32,
     /// `max.message.bytes`, if it is not the default.
     pub max_message_bytes: Option<u32>,
+    /// `message.timestamp.type` is `LogAppendTime`: the broker's clock decides.
+    pub log_append_time: bool,
 }
 
 /// All that a seed decides.
@@ -46,6 +49,8 @@ pub struct Plan {
     /// What sequences begin at where a broker does not know the producer: near their end, now and
     /// then.
     pub first_sequence: i32,
+    /// What the world is like where nothing goes wrong.
+    pub scenery: Scenery,
     /// How long faults strike, in virtual milliseconds; then all is healed.
     pub chaos: u64,
     /// What goes wrong.
@@ -75,7 +80,7 @@ pub fn plan(
     let chaos = rng.within(10_000..=16_000);
     let mut workload = Workload::draw(&mut Rng::stream(seed, 3), chaos);
     workload.resend = profile.resend;
-    let topics = draw_topics(&mut Rng::stream(seed, 4), profile, nodes);
+    let mut topics = draw_topics(&mut Rng::stream(seed, 4), profile, nodes);
     let targets = Targets {
         nodes,
         producers: workload.producers,
@@ -102,6 +107,12 @@ pub fn plan(
         faults.extend(lag_then_elect(&mut rng_faults, &targets));
     }
     faults.sort_by_key(|fault| fault.at);
+    let mut scenery = Scenery::default();
+    if profile.variety == Variety::Drawn {
+        let rng = &mut Rng::stream(seed, 7);
+        scenery = Scenery::draw(rng, nodes, &workload, chaos);
+        topics.iter_mut().for_each(|topic| topic.log_append_time = rng.chance(120));
+    }
     Ok(Plan {
         seed,
         profile: profile.name,
@@ -112,6 +123,7 @@ pub fn plan(
         topics,
         workload,
         first_sequence: draw_first_sequence(&mut Rng::stream(seed, 6)),
+        scenery,
         chaos,
         faults,
         survivable: profile.survivable,
@@ -181,6 +193,7 @@ fn draw_topics(rng: &mut Rng, profile: &Profile, nodes: i32) -> Vec<TopicPlan> {
             replication: replication as i16,
             min_insync: rng.pick(&profile.min_insync).min(replication),
             max_message_bytes: rng.chance(150).then_some(1500),
+            log_append_time: false,
         }
     };
     (0..count).map(topic).collect()
@@ -225,10 +238,13 @@ impl fmt::Display for Plan {
                 "topic {}: {} partitions, {} replicas, min.insync.replicas={}",
                 topic.name, topic.partitions, topic.replication, topic.min_insync
             )?;
-            match topic.max_message_bytes {
-                Some(bytes) => writeln!(f, ", max.message.bytes={bytes}")?,
-                None => writeln!(f)?,
+            if let Some(bytes) = topic.max_message_bytes {
+                write!(f, ", max.message.bytes={bytes}")?;
             }
+            if topic.log_append_time {
+                write!(f, ", message.timestamp.type=LogAppendTime")?;
+            }
+            writeln!(f)?;
         }
         let workload = &self.workload;
         write!(
@@ -243,6 +259,7 @@ impl fmt::Display for Plan {
         if self.first_sequence > 0 {
             writeln!(f, "sequences begin at {}", self.first_sequence)?;
         }
+        write!(f, "{}", self.scenery)?;
         for (name, value) in &self.settings {
             writeln!(f, "  {name}={value}")?;
         }

@@ -2,6 +2,7 @@
 //! control leaves that on purpose, and must then show what was lost.
 
 use crate::faults::{FaultKind, Menu};
+use crate::scenery::Variety;
 
 /// An anomaly that a control must show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub struct Profile {
     pub min_insync: Vec<i32>,
     /// Whether brokers sync before they acknowledge; drawn if `None`.
     pub fsync: Option<bool>,
+    /// What the worlds are like where nothing goes wrong.
+    pub variety: Variety,
     /// What goes wrong.
     pub menu: Menu,
     /// The faults stay within what replication and disks survive.
@@ -70,6 +73,7 @@ impl Default for Profile {
             nodes: vec![1, 2, 3, 3, 3],
             min_insync: vec![1, 2, 2],
             fsync: None,
+            variety: Variety::Drawn,
             menu: Menu::survivable(),
             survivable: true,
             resend: false,
@@ -124,7 +128,7 @@ impl Profile {
 
     /// Controls that break what weak settings do not promise.
     fn weak_settings() -> Vec<Self> {
-        let base = Self { survivable: false, ..Self::default() };
+        let base = Self { survivable: false, variety: Variety::Plain, ..Self::default() };
         let plain = ("enable.idempotence", "false");
         vec![
             Self {
@@ -178,7 +182,7 @@ impl Profile {
 
     /// Controls that break what safe settings promise, by faults that they do not survive.
     fn harsh_faults() -> Vec<Self> {
-        let base = Self { survivable: false, ..Self::default() };
+        let base = Self { survivable: false, variety: Variety::Plain, ..Self::default() };
         let safe = [("acks", "all"), ("enable.idempotence", "true")];
         vec![
             Self {

@@ -2,6 +2,7 @@
 
 use crate::plan::Plan;
 use crate::run::run;
+use crate::scenery::Scenery;
 
 /// Most runs that one reduction costs.
 const MOST_RUNS: usize = 400;
@@ -57,6 +58,12 @@ fn simplify(best: &mut Plan, fails: &mut impl FnMut(&Plan) -> bool) {
     attempt(&|plan| plan.workload.null = 0);
     attempt(&|plan| plan.workload.producers = 1);
     attempt(&|plan| plan.first_sequence = 0);
+    attempt(&|plan| plan.scenery = Scenery::default());
+    attempt(&|plan| plan.scenery.release = Scenery::default().release);
+    attempt(&|plan| plan.scenery.quota = None);
+    attempt(&|plan| plan.scenery.first_epoch = 0);
+    attempt(&|plan| plan.scenery.dead_addresses.clear());
+    attempt(&|plan| plan.topics.iter_mut().for_each(|topic| topic.log_append_time = false));
     for _ in 0..4 {
         attempt(&|plan| plan.workload.records = (plan.workload.records / 2).max(1));
     }

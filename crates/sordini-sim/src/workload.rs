@@ -65,6 +65,12 @@ impl Workload {
         }
     }
 
+    /// Bytes that all producers send, about, headers of batches of a few records among them.
+    pub(crate) fn bytes(&self) -> u64 {
+        let sizes: u64 = self.sizes.iter().map(|size| u64::from(*size) + 40).sum();
+        u64::from(self.records) * sizes / (self.sizes.len() as u64).max(1)
+    }
+
     /// How long one producer pauses between bursts, on average.
     pub(crate) fn pause(&self, chaos: u64) -> Duration {
         let bursts = u64::from(self.records) * 2 / (u64::from(self.burst) + 1);

@@ -237,7 +237,8 @@ impl Producer {
         let code = ErrorCode::from_code(response.error_code);
         match code {
             ErrorCode::None if response.producer_id >= 0 && response.producer_epoch >= 0 => {
-                let (id, epoch) = (response.producer_id, response.producer_epoch);
+                let id = response.producer_id;
+                let epoch = response.producer_epoch.max(self.first_epoch);
                 self.identity = Identity::Ready(ProducerIdentity { id, epoch });
                 self.trace(Trace::ProducerId { producer_id: id, epoch });
                 self.touch_all();

@@ -92,6 +92,7 @@ pub struct Producer {
     next_request: u64,
     next_candidate: usize,
     first_sequence: i32,
+    first_epoch: i16,
     /// Batches taken from their lanes and not yet resolved.
     on_way: usize,
     /// An append found no memory.
@@ -148,6 +149,7 @@ impl Producer {
             next_request: 0,
             next_candidate,
             first_sequence: 0,
+            first_epoch: 0,
             on_way: 0,
             pressed: false,
             owed: BTreeMap::new(),
@@ -160,6 +162,14 @@ impl Producer {
     pub fn begin_sequences_at(&mut self, first: i32) {
         assert!(first >= 0, "a sequence is 31 bits wide");
         self.first_sequence = first;
+    }
+
+    /// Takes `first` for the epoch of producer ids that come with a lower one, to test what lies
+    /// near 32767.
+    #[doc(hidden)]
+    pub fn begin_epochs_at(&mut self, first: i16) {
+        assert!(first >= 0, "an epoch is 15 bits wide");
+        self.first_epoch = first;
     }
 
     /// The data plane, to be shared with the callers' threads.

@@ -21,7 +21,7 @@ mod p21_epochs;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sordini_core::config::{Acks, Config};
@@ -274,6 +274,8 @@ pub struct Evidence {
     /// Every append of a leader to a topic that was not deleted since, truncated suffixes
     /// included, in order.
     pub appends: Vec<Append>,
+    /// Topics whose brokers set the timestamps (`LogAppendTime`).
+    pub broker_times: BTreeSet<u16>,
     /// What happened, in order.
     pub happenings: Vec<(Instant, Happening)>,
     /// Each producer's memory.
@@ -297,6 +299,7 @@ impl Evidence {
             records: Vec::new(),
             logs: BTreeMap::new(),
             appends: Vec::new(),
+            broker_times: BTreeSet::new(),
             happenings: Vec::new(),
             memory: Vec::new(),
             pauses: Vec::new(),

@@ -2,7 +2,7 @@
 //! was meant for. No phantom, no corruption, no wrong topic; offsets are dense.
 
 use super::{Evidence, Findings, Logged, Places};
-use crate::history::Tp;
+use crate::history::{Done, Submitted, Tp};
 
 pub(super) fn check(evidence: &Evidence, _: &Places, findings: &mut Findings) {
     for (tp, log) in &evidence.logs {
@@ -39,9 +39,23 @@ fn wrong(evidence: &Evidence, tp: Tp, logged: &Logged) -> Option<String> {
     if record.content() != logged.content {
         return Some(format!("record {id} was changed: {:?}", logged.content));
     }
-    if record.shape.timestamp.is_some_and(|given| given != logged.timestamp) {
-        let given = record.shape.timestamp;
-        return Some(format!("record {id}: timestamp {} for {given:?}", logged.timestamp));
+    wrong_time(evidence, record, tp, logged)
+}
+
+/// A time that was given stays; where the broker's clock decides, what was told is what stands
+/// there. Elsewhere a time is told of a batch that a broker recognises (Kafka's answers carry what
+/// it remembers of it), which says nothing of each record.
+fn wrong_time(evidence: &Evidence, record: &Submitted, tp: Tp, logged: &Logged) -> Option<String> {
+    let (id, time) = (record.id, logged.timestamp);
+    if !evidence.broker_times.contains(&tp.0) {
+        let given = record.shape.timestamp.filter(|given| *given != time)?;
+        return Some(format!("record {id}: timestamp {time} for {given}"));
     }
-    None
+    let Some((_, _, Done::Written { offset: Some(offset), timestamp: told, duplicate })) =
+        &record.done
+    else {
+        return None;
+    };
+    let wrong = *offset == logged.offset && !duplicate && *told != time;
+    wrong.then(|| format!("record {id}: timestamp {time}, and {told} was told"))
 }

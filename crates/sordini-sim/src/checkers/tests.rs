@@ -140,6 +140,26 @@ fn p1_flags_what_is_changed_foreign_misplaced_or_missing_between() {
 }
 
 #[test]
+fn p1_flags_a_time_that_was_told_and_does_not_stand_there() {
+    let of_broker = |told: i64, duplicate: bool| {
+        let mut evidence = good();
+        evidence.broker_times.insert(TP.0);
+        for (id, record) in evidence.records.iter_mut().enumerate() {
+            record.shape.timestamp = Some(1);
+            let offset = Some(id as i64);
+            let timestamp = if id == 1 { told } else { 5 };
+            record.done.as_mut().expect("it is done").2 =
+                Done::Written { offset, timestamp, duplicate };
+        }
+        evidence
+    };
+    clean(&of_broker(5, false));
+    clean(&of_broker(-1, true));
+    assert_eq!(broken(&of_broker(6, false)), ["P1"]);
+    assert_eq!(broken(&of_broker(-1, false)), ["P1"]);
+}
+
+#[test]
 fn p2_flags_what_has_no_outcome_a_late_one_or_a_send_that_never_returned() {
     let mut evidence = good();
     evidence.records[2].done = None;

@@ -12,7 +12,11 @@ use sordini_core::time::Instant;
 
 use crate::faults::{Fault, Link, Way};
 use crate::rng::Rng;
+use crate::scenery::Dead;
 use pipe::Pipe;
+
+/// How long an address is waited for before the next of the name is tried too.
+const HEAD_START: Duration = Duration::from_millis(250);
 
 /// What is to happen on the network.
 #[derive(Debug)]
@@ -273,14 +277,16 @@ impl Net {
 
     // ---- connections
 
-    /// A producer connects. `door` is `None` where no node has that name.
+    /// A producer connects. `door` is `None` where no node has that name; `dead`: another address
+    /// of the name is tried first. As drivers do, the next is tried when that one fails, or after a
+    /// head start, and the connection fails when both have.
     pub(crate) fn connect(
         &mut self,
         now: Instant,
-        producer: u16,
-        core: ConnId,
+        (producer, core): (u16, ConnId),
         node: i32,
         door: Option<Door>,
+        dead: Option<Dead>,
     ) -> u64 {
         let id = self.next;
         self.next += 1;
@@ -311,7 +317,12 @@ impl Net {
                 vanished: false,
             },
         );
-        let due = now.saturating_add(self.delay(&rules));
+        let mut due = now.saturating_add(self.delay(&rules));
+        due = due.saturating_add(match dead {
+            None => Duration::ZERO,
+            Some(Dead::Refuses) => self.latency,
+            Some(Dead::Silent) => HEAD_START,
+        });
         match door {
             _ if unresolved => {
                 self.at(due, NetEvent::ConnectFailed(id, "the name could not be resolved"));
@@ -323,6 +334,8 @@ impl Net {
                 self.hang(id);
             }
             _ if rules.up_cut || rules.down_cut => self.hang(id),
+            // What does not answer may answer yet.
+            Some(Door::Closed) if dead == Some(Dead::Silent) => self.hang(id),
             _ if rules.refuse => {
                 self.feel(|fault| matches!(fault, Fault::Refuse(_)));
                 self.at(due, NetEvent::ConnectFailed(id, "connection refused"));

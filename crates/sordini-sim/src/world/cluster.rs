@@ -145,6 +145,9 @@ impl World<'_> {
         if let Some(bytes) = plan.max_message_bytes {
             config.set("max.message.bytes", &bytes.to_string()).expect("a number of bytes");
         }
+        if plan.log_append_time {
+            config.set("message.timestamp.type", "LogAppendTime").expect("a type of timestamps");
+        }
         let made = self.cluster.create_topic(&plan.name, plan.partitions, plan.replication, config);
         if let Err(error) = made {
             assert!(self.healed || self.now.as_nanos() > 150_000_000, "a topic: {error}");

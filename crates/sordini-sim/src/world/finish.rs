@@ -11,10 +11,12 @@ use super::World;
 use crate::checkers::{Append, Evidence, Logged, Probe, Violation};
 use crate::clock::millis;
 use crate::faults::{Fault, Twist};
-use crate::history::{Content, Shape, Tp, identify};
+use crate::history::{Content, Done, Shape, Tp, identify};
 
 /// A cluster that is healed has leaders and full ISRs after so long.
 const CONVERGENCE: Duration = Duration::from_secs(15);
+/// What was produced beyond a quota is waited for no longer.
+const DEBT: Duration = Duration::from_secs(12);
 /// What is tried after the healing is tried so often: a first try may find out about a new leader.
 const TRIES: u32 = 6;
 
@@ -65,6 +67,7 @@ impl World<'_> {
             + config.retry_backoff_max
             + config.reconnect_backoff_max
             + block
+            + self.plan.scenery.quota.map_or(Duration::ZERO, |_| DEBT)
             + CONVERGENCE
     }
 
@@ -200,7 +203,15 @@ impl World<'_> {
             for (what, count) in &client.monitor.met {
                 self.coverage.meet(what, *count);
             }
-            let exhausted = client.monitor.epochs.iter().any(|(_, epoch)| *epoch > 3);
+            let ids: std::collections::BTreeSet<i64> =
+                client.monitor.epochs.iter().map(|(id, _)| *id).collect();
+            let over = client.monitor.epochs.iter().any(|(_, epoch)| *epoch == i16::MAX);
+            let again = u64::from(over && ids.len() > 1);
+            self.coverage.meet("core: a new producer id after the last epoch", again);
+            let exhausted =
+                client.monitor.epochs.iter().any(|(_, epoch)| {
+                    i32::from(*epoch) > i32::from(self.plan.scenery.first_epoch) + 3
+                });
             self.coverage.meet("core: more than three epochs", u64::from(exhausted));
         }
         for tp in self.partitions() {
@@ -213,6 +224,15 @@ impl World<'_> {
             .collect();
         evidence.records = std::mem::take(&mut self.history.records);
         evidence.ended = self.now;
+        let topics = self.plan.topics.iter().enumerate();
+        let theirs = topics.filter(|(_, topic)| topic.log_append_time);
+        evidence.broker_times = theirs.map(|(number, _)| number as u16).collect();
+        let theirs = |it: &&crate::history::Submitted| {
+            matches!(it.done, Some((_, _, Done::Written { timestamp: 0.., .. })))
+                && evidence.broker_times.contains(&it.topic)
+        };
+        let told = evidence.records.iter().filter(theirs).count() as u64;
+        self.coverage.meet("app: was told the broker's time", told);
         evidence.misled = self.plan.faults.iter().any(|fault| misleads(&fault.fault));
         *coverage = std::mem::take(&mut self.coverage);
         (evidence, live)

@@ -116,6 +116,8 @@ impl<'a> World<'a> {
         cluster_config.broker.fsync = plan.fsync;
         cluster_config.broker.auto_create_topics = false;
         cluster_config.broker.produce_log_limit = 1;
+        cluster_config.broker.versions = plan.scenery.versions();
+        cluster_config.broker.produce_quota = plan.scenery.quota;
         cluster_config.unclean_elections = plan.unclean;
         cluster_config.heartbeat = Duration::from_millis(300);
         cluster_config.session_timeout = Duration::from_millis(rng.pick(&[900, 1500, 3000]));

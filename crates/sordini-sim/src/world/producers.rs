@@ -97,6 +97,7 @@ impl Client {
             producer: {
                 let mut producer = Producer::new(config.clone(), components);
                 producer.begin_sequences_at(plan.first_sequence);
+                producer.begin_epochs_at(plan.scenery.first_epoch);
                 producer
             },
             clock,
@@ -257,7 +258,9 @@ impl World<'_> {
 
     fn carry_out(&mut self, client: u16, output: Output) {
         match output {
-            Output::Connect { conn, address, .. } => self.connect(client, conn, &address),
+            Output::Connect { conn, address, failures } => {
+                self.connect(client, conn, &address, failures);
+            }
             Output::Disconnect { conn } => {
                 let it = &mut self.clients[usize::from(client)];
                 let id = it.conns.get(&conn).copied();
@@ -286,16 +289,21 @@ impl World<'_> {
         }
     }
 
-    fn connect(&mut self, client: u16, conn: ConnId, address: &Address) {
+    fn connect(&mut self, client: u16, conn: ConnId, address: &Address, failures: u32) {
         let node = settings::node_at(&address.host);
         let door = node.and_then(|node| self.door(node));
         let door = door.filter(|_| address.port == settings::PORT);
         let node = node.unwrap_or(0);
-        let id = self.net.connect(self.now, client, conn, node, door);
+        // Each failure in a row begins at another address of the name.
+        let dead = self.plan.scenery.dead_address(node).filter(|_| failures.is_multiple_of(2));
+        let id = self.net.connect(self.now, (client, conn), node, door, dead);
         let it = &mut self.clients[usize::from(client)];
         it.conns.insert(conn, id);
         it.monitor.opened(id, node);
         self.turned(client);
+        if dead.is_some() && door == Some(Door::Open) {
+            self.coverage.meet("net: a dead address of a name was passed", 1);
+        }
         if door == Some(Door::Gone) {
             self.coverage.meet("net: a connection to a machine that is off", 1);
         }

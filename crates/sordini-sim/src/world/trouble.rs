@@ -231,6 +231,7 @@ impl World<'_> {
                     }
                     order.cancel();
                 }
+                self.doubled.retain(|_, (of, _)| *of != number);
             }
             Fault::ProducerSkew(client, _) => self.clients[usize::from(client)].clock.set_skew(0),
             Fault::LateTimers(client, _) => self.clients[usize::from(client)].late = Duration::ZERO,

@@ -2,7 +2,7 @@
 
 use sordini_protocol::{ApiKey, ErrorCode};
 use sordini_sim::faults::{Fault, Link, PlannedFault, Twist};
-use sordini_sim::{Plan, Report, TopicPlan, Workload, run};
+use sordini_sim::{Plan, Report, Scenery, TopicPlan, Workload, run};
 
 /// A world in which nothing goes wrong yet: a safe producer sends some 300 records in bursts to
 /// one partition, in small batches, for four seconds.
@@ -42,6 +42,7 @@ pub(crate) fn script(nodes: i32) -> Script {
             replication: nodes.min(3) as i16,
             min_insync: nodes.min(2),
             max_message_bytes: None,
+            log_append_time: false,
         }],
         workload: Workload {
             producers: 1,
@@ -60,6 +61,7 @@ pub(crate) fn script(nodes: i32) -> Script {
             resend: false,
         },
         first_sequence: 0,
+        scenery: Scenery::default(),
         chaos: 4000,
         faults: Vec::new(),
         survivable: true,
