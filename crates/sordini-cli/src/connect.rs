@@ -62,6 +62,23 @@ impl Said {
         Ok(Some(text))
     }
 
+    /// Refuses an address beside the folder of an embedded broker: one of the two would be
+    /// ignored. A file's `bootstrap.servers` may stand for every day, and is outranked.
+    ///
+    /// # Errors
+    /// If both are said on the command line.
+    pub(crate) fn refuse_two_clusters(&self, target: &Target) -> Result<(), Failure> {
+        let Some(data) = &target.data else { return Ok(()) };
+        let mut named = self.settings.iter().filter(|(name, _)| name == "bootstrap.servers");
+        named.next().map_or(Ok(()), |(name, value)| {
+            Err(Failure::usage(format!(
+                "-X {name}={value} names one cluster, and --data {} the embedded broker; give one \
+                 of them",
+                data.display()
+            )))
+        })
+    }
+
     /// What an error in `--config` is prefixed with.
     pub(crate) fn config_name(&self) -> String {
         self.config.as_ref().map(|path| path.display().to_string()).unwrap_or_default()
@@ -114,6 +131,7 @@ pub(crate) fn reader_settings(
     target: &Target,
     said: &Said,
 ) -> Result<Settings, Failure> {
+    said.refuse_two_clusters(target)?;
     settings.client_id = "sordini-cli".into();
     if let Some(text) = said.config_text()? {
         let name = said.config_name();
@@ -140,6 +158,20 @@ pub(crate) fn reader_settings(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_and_a_folder_name_two_clusters() {
+        let pair = ("bootstrap.servers".to_owned(), "h:1".to_owned());
+        let said = Said { settings: vec![pair], config: None };
+        let beside = |data: Option<PathBuf>| Target { bootstrap: None, data };
+        assert_eq!(said.refuse_two_clusters(&beside(None)), Ok(()));
+        let refused = said.refuse_two_clusters(&beside(Some("here".into()))).expect_err("two");
+        assert_eq!(refused.code, crate::exit::USAGE);
+        for told in ["bootstrap.servers=h:1", "--data here"] {
+            assert!(refused.message.contains(told), "{}", refused.message);
+        }
+        assert!(reader_settings(Settings::default(), &beside(Some("here".into())), &said).is_err());
+    }
 
     #[test]
     fn a_topics_name_follows_kafkas_rule() {

@@ -6,7 +6,9 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 use serde::Serialize;
-use sordini_sim::{Plan, Profile, Report, Shown, Tally, plan, run as live, shrink};
+use sordini_sim::{
+    Plan, Profile, Report, Shown, Tally, plan, preflight, run as live, shrink, tell,
+};
 
 use crate::connect::parse_pair;
 use crate::exit::{FAILED, Failure, Outcome};
@@ -53,8 +55,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", default_value = "default", value_parser = parse_profile)]
     profile: Profile,
 
-    /// Tell the world's story; of several worlds, of the first that broke a promise, reduced to
-    /// the faults that matter
+    /// Tell what happened, moment by moment; where a promise was broken, or something was seen, in
+    /// a world reduced to the faults that matter. Of several worlds, of the first of these
     #[arg(long)]
     explain: bool,
 
@@ -103,8 +105,6 @@ fn found(shown: &BTreeMap<&'static str, Shown>) -> BTreeMap<&'static str, Found>
 
 /// Runs the command.
 pub(crate) async fn run(args: Args) -> Outcome {
-    // Refused settings are told before any world begins.
-    plan(args.seed.unwrap_or(args.first), &args.profile, &args.settings).map_err(Failure::usage)?;
     let mut signals = Signals::listen(terminal::clear).map_err(Failure::failed)?;
     // A broken promise is told with its world; the assertion's own message would only repeat it.
     std::panic::set_hook(Box::new(|_| {}));
@@ -122,6 +122,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
 }
 
 fn worlds(args: &Args, stop: &AtomicBool) -> Outcome {
+    check_settings(args)?;
     let began = Instant::now();
     let tally = match args.seed {
         Some(seed) => one(args, seed)?,
@@ -152,14 +153,33 @@ fn one(args: &Args, seed: u64) -> Result<Tally, Failure> {
     Ok(tally)
 }
 
-/// The story, and where a promise was broken, the shortest one found that breaks it too.
+/// The world and what happened in it. Where a promise was broken or something was seen, that is
+/// told of the smallest world found that shows it too.
 fn explain(plan: &Plan, report: &Report) -> Outcome {
     print_line(&format!("{plan}{report}"))?;
-    if report.is_clean() {
+    let why = match (report.is_clean(), report.witnesses.is_empty()) {
+        (false, _) => "Reduced to what breaks the promise:",
+        (true, false) => "Reduced to what shows it:",
+        (true, true) => {
+            let (_, timeline) = tell(plan);
+            return print_line(&format!("What happened:\n{timeline}"));
+        }
+    };
+    let less = shrink(plan);
+    let (report, timeline) = tell(&less);
+    print_line(&format!("{why}\n{less}{report}\nWhat happened:\n{timeline}"))
+}
+
+/// Refuses settings that can't be tried, or could not work anywhere.
+fn check_settings(args: &Args) -> Outcome {
+    plan(args.seed.unwrap_or(args.first), &args.profile, &args.settings).map_err(Failure::usage)?;
+    if args.settings.is_empty() {
         return Ok(());
     }
-    let less = shrink(plan);
-    print_line(&format!("Reduced to what breaks the promise:\n{less}{}", live(&less)))
+    match preflight(&args.settings).map_err(Failure::usage)? {
+        Some(unworkable) => Err(Failure::usage(unworkable)),
+        None => Ok(()),
+    }
 }
 
 /// Lives through all seeds, on all cores.
@@ -201,8 +221,9 @@ fn many(args: &Args, stop: &AtomicBool) -> Result<Tally, Failure> {
     });
     outcome?;
     drop(progress);
-    if let Some(seed) = tally.failed.first().filter(|_| args.explain) {
-        let plan = drawn(args, *seed)?;
+    let seen = || tally.seen.values().find_map(|shown| shown.seed);
+    if let Some(seed) = tally.failed.first().copied().or_else(seen).filter(|_| args.explain) {
+        let plan = drawn(args, seed)?;
         let report = live(&plan);
         explain(&plan, &report)?;
     }

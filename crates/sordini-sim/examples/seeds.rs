@@ -47,7 +47,8 @@ fn main() {
         }
         if count == 1 && !report.is_clean() {
             let less = shrink(&plan);
-            print!("\nReduced:\n{less}{}", run(&less));
+            let (report, timeline) = sordini_sim::tell(&less);
+            print!("\nReduced:\n{less}{report}{timeline}");
         }
         coverage.add(&report.coverage);
         reports.push((report, took));

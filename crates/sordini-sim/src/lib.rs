@@ -20,8 +20,8 @@
 //!
 //! # The parts
 //! - A [`Plan`] is all that a seed decides beforehand: nodes, topics, settings, workload, and
-//!   every fault with its time ([`faults`]). It prints as a story, and can be reduced ([`shrink`])
-//!   or written by hand.
+//!   every fault with its time ([`faults`]). It can be reduced ([`shrink`]) or written by hand, and
+//!   what happened in it told ([`tell`], a [`Timeline`]).
 //! - A world lives through it: chaos for some virtual seconds; then all is healed, and must
 //!   converge: what is pending ends, new sends succeed, flush and close return.
 //! - The [`history`] is what the applications did and were told. With what really happened in the
@@ -42,6 +42,7 @@ pub mod history;
 mod monitor;
 mod net;
 mod plan;
+mod preflight;
 mod profile;
 mod report;
 mod rng;
@@ -50,16 +51,20 @@ mod scenery;
 mod settings;
 mod shrink;
 mod tally;
+mod timeline;
 mod workload;
 mod world;
 
+pub use checkers::{Anomaly, Witness};
 pub use coverage::Coverage;
 pub use plan::{Plan, TopicPlan, plan};
-pub use profile::{Anomaly, Plot, Profile};
+pub use preflight::{Unworkable, preflight};
+pub use profile::{Plot, Profile};
 pub use report::Report;
-pub use run::run;
+pub use run::{run, tell};
 pub use scenery::{Dead, Scenery, Variety};
 pub use settings::{SettingsError, configure};
 pub use shrink::shrink;
 pub use tally::{Shown, Tally};
+pub use timeline::{Moment, Timeline};
 pub use workload::Workload;

@@ -1,19 +1,9 @@
 //! Profiles: which worlds are drawn. The default keeps within what the guarantees survive; a
 //! control leaves that on purpose, and must then show what was lost.
 
+use crate::checkers::Anomaly;
 use crate::faults::{FaultKind, Menu};
 use crate::scenery::Variety;
-
-/// An anomaly that a control must show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Anomaly {
-    /// Acknowledged records are not in the log.
-    Loss,
-    /// Records are in the log more than once.
-    Duplicate,
-    /// Records stand behind later ones.
-    Reorder,
-}
 
 /// Faults that do harm only together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

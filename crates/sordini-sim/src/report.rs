@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::checkers::{Seen, Violation};
+use crate::checkers::{Anomaly, Seen, Violation, Witness};
 use crate::coverage::Coverage;
 use crate::faults::FaultKind;
 
@@ -17,6 +17,10 @@ pub struct Report {
     pub hash: u64,
     /// Records that were accepted.
     pub records: u64,
+    /// Records that were acknowledged.
+    pub written: u64,
+    /// What the sender of the last record was told that was not.
+    pub last_failure: Option<String>,
     /// Virtual time that passed.
     pub virtual_time: Duration,
     /// Steps of the world's loop.
@@ -27,6 +31,8 @@ pub struct Report {
     pub violations: Vec<Violation>,
     /// What the settings allow, and was seen.
     pub seen: Seen,
+    /// One record for each anomaly that was seen.
+    pub witnesses: Vec<Witness>,
     /// A producer told of a loss of what was acknowledged (A17).
     pub loss_told: bool,
     /// Behaviour that was met.
@@ -38,6 +44,16 @@ impl Report {
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.violations.is_empty()
+    }
+
+    /// Does it show that anomaly, as the settings allow?
+    #[must_use]
+    pub fn shows(&self, anomaly: Anomaly) -> bool {
+        match anomaly {
+            Anomaly::Loss => self.seen.loss > 0,
+            Anomaly::Duplicate => self.seen.duplicate > 0,
+            Anomaly::Reorder => self.seen.reorder > 0,
+        }
     }
 
     /// The invariant that was broken first, if one was.

@@ -7,10 +7,18 @@ use sordini_core::time::Instant;
 
 use crate::checkers::{self, Violation};
 use crate::coverage::Coverage;
+use crate::history::{Done, Rejected, Submitted};
 use crate::plan::Plan;
 use crate::report::Report;
 use crate::settings;
+use crate::timeline::Timeline;
 use crate::world::World;
+
+/// Lives through `plan` as [`run`] does, and tells what happened.
+#[must_use]
+pub fn tell(plan: &Plan) -> (Report, Timeline) {
+    live(plan, Wanted::Timeline)
+}
 
 /// Lives through `plan`. The same plan gives the same report.
 ///
@@ -18,24 +26,46 @@ use crate::world::World;
 /// invariant if the assertion does, else P8.
 #[must_use]
 pub fn run(plan: &Plan) -> Report {
+    live(plan, Wanted::Report).0
+}
+
+/// What is wanted of a run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Report,
+    /// The report, and what happened.
+    Timeline,
+}
+
+fn live(plan: &Plan, wanted: Wanted) -> (Report, Timeline) {
     let config = match settings::configure(&plan.settings, plan.nodes) {
         Ok(config) => config,
-        Err(error) => return spoiled(plan, &format!("the settings make no producer: {error}")),
+        Err(error) => {
+            let text = format!("the settings make no producer: {error}");
+            return (spoiled(plan, &text), Timeline::default());
+        }
     };
     let mut world = World::new(plan, config);
+    if wanted == Wanted::Timeline {
+        world.record();
+    }
     let lived = catch_unwind(AssertUnwindSafe(|| world.run()));
     let mut report = Report {
         seed: plan.seed,
         hash: world.hash(),
         records: 0,
+        written: 0,
+        last_failure: None,
         virtual_time: Duration::from_nanos(world.now().as_nanos()),
         steps: world.steps(),
         faults: Default::default(),
         violations: Vec::new(),
         seen: Default::default(),
+        witnesses: Vec::new(),
         loss_told: false,
         coverage: Coverage::default(),
     };
+    let mut timeline;
     for number in world.felt() {
         let kind = plan.faults[number].fault.kind();
         *report.faults.entry(kind).or_default() += 1;
@@ -45,12 +75,15 @@ pub fn run(plan: &Plan) -> Report {
         let text = format!("{message} ({})", world.whereabouts());
         let invariant = invariant_of(&message);
         report.violations.push(Violation { invariant, text, at: world.now() });
+        timeline = world.take_timeline();
         // What is half done may panic again while it is taken apart: it is left alone.
         std::mem::forget(world);
-        return report;
+    } else {
+        timeline = world.take_timeline();
+        judge(world, &mut report);
     }
-    judge(world, &mut report);
-    report
+    timeline.tell_end(&report);
+    (report, timeline)
 }
 
 fn judge(mut world: World<'_>, report: &mut Report) {
@@ -68,9 +101,12 @@ fn judge(mut world: World<'_>, report: &mut Report) {
             report.coverage = coverage;
             report.records =
                 evidence.records.iter().filter(|it| it.accepted.is_some()).count() as u64;
+            report.written = evidence.records.iter().filter(|it| it.is_ok()).count() as u64;
+            report.last_failure = evidence.records.iter().rev().find_map(failure_of);
             report.violations = live;
             report.violations.extend(findings.violations);
             report.seen = findings.seen;
+            report.witnesses = findings.witnesses;
         }
         Err(panic) => {
             let text = text_of(&*panic);
@@ -79,16 +115,29 @@ fn judge(mut world: World<'_>, report: &mut Report) {
     }
 }
 
+/// What a record's sender was told that did not get it delivered.
+fn failure_of(record: &Submitted) -> Option<String> {
+    match (&record.done, &record.rejected) {
+        (Some((_, _, Done::Failed { text, .. })), _) | (_, Some(Rejected::Refused(text))) => {
+            Some(text.clone())
+        }
+        _ => None,
+    }
+}
+
 fn spoiled(plan: &Plan, text: &str) -> Report {
     Report {
         seed: plan.seed,
         hash: 0,
         records: 0,
+        written: 0,
+        last_failure: None,
         virtual_time: Duration::ZERO,
         steps: 0,
         faults: Default::default(),
         violations: vec![Violation { invariant: "P8", text: text.to_owned(), at: Instant::ZERO }],
         seen: Default::default(),
+        witnesses: Vec::new(),
         loss_told: false,
         coverage: Coverage::default(),
     }

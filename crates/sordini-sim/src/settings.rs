@@ -4,10 +4,19 @@ use sordini_core::config::{Config, ConfigError};
 
 use crate::rng::Rng;
 
-/// The settings do not make a producer.
+/// The settings do not make a producer of a simulated world.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct SettingsError(#[from] pub ConfigError);
+pub enum SettingsError {
+    /// No producer takes them.
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    /// Where the cluster is, the simulator knows best.
+    #[error(
+        "bootstrap.servers={0} means nothing here: the simulator's producers know their simulated \
+         cluster, and nothing is ever sent to a real one; leave it out"
+    )]
+    Bootstrap(String),
+}
 
 /// `bootstrap.servers` of a cluster of `nodes`.
 #[must_use]
@@ -37,10 +46,10 @@ pub fn configure(settings: &[(String, String)], nodes: i32) -> Result<Config, Se
     let mut builder = Config::builder();
     builder.set("bootstrap.servers", &bootstrap(nodes))?;
     for (name, value) in settings {
-        // Where the cluster is, the simulator knows best.
-        if name.trim() != "bootstrap.servers" {
-            builder.set(name, value)?;
+        if name.trim() == "bootstrap.servers" {
+            return Err(SettingsError::Bootstrap(value.clone()));
         }
+        builder.set(name, value)?;
     }
     Ok(builder.build()?.0)
 }

@@ -1,22 +1,46 @@
 //! A failing plan with fewer faults that fails the same way.
 
+use crate::checkers::Anomaly;
 use crate::plan::Plan;
+use crate::report::Report;
 use crate::run::run;
 use crate::scenery::Scenery;
 
 /// Most runs that one reduction costs.
 const MOST_RUNS: usize = 400;
 
+/// What is to be kept while a plan is reduced.
+#[derive(Clone, Copy)]
+enum Point {
+    Broken(&'static str),
+    Seen(Anomaly),
+}
+
+impl Point {
+    fn of(report: &Report) -> Option<Self> {
+        let seen = || report.witnesses.first().map(|it| Self::Seen(it.anomaly));
+        report.broken().map(Self::Broken).or_else(seen)
+    }
+
+    fn is_in(self, report: &Report) -> bool {
+        match self {
+            Self::Broken(invariant) => report.violations.iter().any(|it| it.invariant == invariant),
+            Self::Seen(anomaly) => report.is_clean() && report.shows(anomaly),
+        }
+    }
+}
+
 /// The smallest plan found that still breaks the invariant that `plan` breaks first: without
-/// faults that are not needed, with fewer records and a shorter chaos if that is enough. A plan
-/// that breaks nothing comes back as it is.
+/// faults that are not needed, with fewer records and a shorter chaos if that is enough. Of a plan
+/// that breaks nothing, one that still shows the anomaly that was seen first; a plan that shows
+/// nothing comes back as it is.
 #[must_use]
 pub fn shrink(plan: &Plan) -> Plan {
-    let Some(broken) = run(plan).broken() else { return plan.clone() };
+    let Some(point) = Point::of(&run(plan)) else { return plan.clone() };
     let mut runs = 0;
     let mut fails = |plan: &Plan| {
         runs += 1;
-        runs <= MOST_RUNS && run(plan).violations.iter().any(|it| it.invariant == broken)
+        runs <= MOST_RUNS && point.is_in(&run(plan))
     };
     let mut best = plan.clone();
     drop_faults(&mut best, &mut fails);

@@ -1,16 +1,7 @@
 //! The negative controls: where a promise is not made, it is seen broken. One that shows nothing
 //! means that a fault or a checker is dead, and that the clean runs prove nothing.
 
-use sordini_sim::{Anomaly, Profile, Report, plan, run};
-
-fn showed(report: &Report, anomaly: Anomaly) -> bool {
-    let seen = report.seen;
-    match anomaly {
-        Anomaly::Loss => seen.loss > 0,
-        Anomaly::Duplicate => seen.duplicate > 0,
-        Anomaly::Reorder => seen.reorder > 0,
-    }
-}
+use sordini_sim::{Profile, Report, plan, run};
 
 /// Runs a control: it must show its anomaly in at least `least` of `seeds`, and break nothing
 /// that is promised all the same.
@@ -25,7 +16,7 @@ fn control(name: &str, seeds: u64, least: usize) -> Vec<Report> {
             report
         })
         .collect();
-    let hits = reports.iter().filter(|report| showed(report, anomaly)).count();
+    let hits = reports.iter().filter(|report| report.shows(anomaly)).count();
     assert!(
         hits >= least,
         "{name} showed {anomaly:?} in {hits} of {seeds} seeds: {}",

@@ -1,7 +1,7 @@
 //! Worlds as users run them: the default profile finds nothing, the same seed is the same run,
 //! and what once failed stays mended.
 
-use sordini_sim::{Plan, Profile, Report, Variety, plan, run};
+use sordini_sim::{Plan, Profile, Report, Variety, plan, preflight, run};
 
 fn draw(seed: u64, profile: &Profile) -> Plan {
     plan(seed, profile, &[]).expect("drawn settings make a producer")
@@ -56,6 +56,26 @@ fn the_users_settings_are_those_of_all_producers() {
     assert!(report.is_clean(), "{plan}\n{report}");
     let wrong = [("acks".to_owned(), "2".to_owned())];
     assert!(sordini_sim::plan(1, &Profile::default(), &wrong).is_err());
+    let elsewhere = [("bootstrap.servers".to_owned(), "h:1".to_owned())];
+    let refused =
+        sordini_sim::plan(1, &Profile::default(), &elsewhere).expect_err("another cluster");
+    assert!(refused.to_string().contains("bootstrap.servers=h:1"), "{refused}");
+}
+
+#[test]
+fn settings_that_cannot_work_are_told_by_name_before_any_promise_is_put_to_the_test() {
+    let said = |settings: &[(&str, &str)]| -> Vec<(String, String)> {
+        settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    };
+    let blamed = |settings: &[(&str, &str)]| {
+        preflight(&said(settings)).expect("they make a producer").map(|it| it.culprits)
+    };
+    for culprit in [("request.timeout.ms", "1"), ("max.request.size", "1")] {
+        assert_eq!(blamed(&[("acks", "all"), culprit]), Some(said(&[culprit])));
+    }
+    for fine in [("acks", "0"), ("max.block.ms", "0"), ("batch.size", "0"), ("linger.ms", "500")] {
+        assert_eq!(blamed(&[fine]), None, "{fine:?}");
+    }
 }
 
 /// What once failed, by the promise that was broken and what broke it.

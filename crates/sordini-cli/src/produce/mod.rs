@@ -134,6 +134,7 @@ const NO_BOOTSTRAP: &str = "none.invalid:9";
 
 /// The producer's settings: `--config`, then `-X`, then `-b`; each outranks what stands before it.
 fn describe_producer(args: &Args) -> Result<(ProducerBuilder, Bootstrap), Failure> {
+    args.said.refuse_two_clusters(&args.target)?;
     let mut builder = Producer::builder(NO_BOOTSTRAP).client_id("sordini-cli");
     if let Some(text) = args.said.config_text()? {
         let name = args.said.config_name();

@@ -22,10 +22,12 @@ mod p21_epochs;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use sordini_core::config::{Acks, Config};
 use sordini_core::time::Instant;
+use sordini_protocol::ErrorCode;
 
 use crate::history::{Content, Submitted, Tp};
 
@@ -53,6 +55,28 @@ pub struct Seen {
     pub torn: u64,
 }
 
+/// Something that happens to data and that some settings allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Anomaly {
+    /// Acknowledged records are not in the log.
+    Loss,
+    /// Records are in the log more than once.
+    Duplicate,
+    /// Records stand behind later ones.
+    Reorder,
+}
+
+/// A record that shows an anomaly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Witness {
+    /// Which.
+    pub anomaly: Anomaly,
+    /// The record's number.
+    pub record: u64,
+    /// What was seen of it.
+    pub text: String,
+}
+
 /// What the checkers found.
 #[derive(Clone, Debug, Default)]
 pub struct Findings {
@@ -60,6 +84,8 @@ pub struct Findings {
     pub violations: Vec<Violation>,
     /// Allowed anomalies.
     pub seen: Seen,
+    /// The first record that showed it, for each anomaly.
+    pub witnesses: Vec<Witness>,
     dropped: u64,
 }
 
@@ -67,6 +93,18 @@ pub struct Findings {
 const MOST: usize = 50;
 
 impl Findings {
+    /// The settings allow it, and `record` shows it.
+    pub fn saw(&mut self, anomaly: Anomaly, record: u64, text: impl FnOnce() -> String) {
+        match anomaly {
+            Anomaly::Loss => self.seen.loss += 1,
+            Anomaly::Duplicate => self.seen.duplicate += 1,
+            Anomaly::Reorder => self.seen.reorder += 1,
+        }
+        if !self.witnesses.iter().any(|it| it.anomaly == anomaly) {
+            self.witnesses.push(Witness { anomaly, record, text: text() });
+        }
+    }
+
     /// A promise was broken.
     pub fn violation(&mut self, invariant: &'static str, at: Instant, text: String) {
         if self.violations.len() < MOST {
@@ -93,6 +131,16 @@ pub struct Promise {
     pub survivable: bool,
     /// `delivery.timeout.ms`.
     pub delivery_timeout: Duration,
+}
+
+impl Violation {
+    /// The record that its text names first, if it names one.
+    #[must_use]
+    pub fn record(&self) -> Option<u64> {
+        let (_, rest) = self.text.split_once("record ")?;
+        let digits = rest.split(|it: char| !it.is_ascii_digit()).next()?;
+        digits.parse().ok()
+    }
 }
 
 impl Promise {
@@ -225,6 +273,37 @@ pub enum Happening {
         /// Which partition.
         tp: Tp,
     },
+}
+
+impl fmt::Display for Happening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Truncated { node, tp, to, was } => {
+                write!(f, "node {node} cut its log of {tp:?} from {was} to {to}")
+            }
+            Self::Elected { tp, leader: -1, .. } => write!(f, "{tp:?} had no leader"),
+            Self::Elected { tp, leader, leader_epoch, clean } => {
+                let how = if *clean { "" } else { ", which was not in sync" };
+                write!(f, "node {leader}{how} took over {tp:?} in epoch {leader_epoch}")
+            }
+            Self::ConnectionLost { producer, node } => {
+                write!(f, "producer {producer} had no connection to node {node} any more")
+            }
+            Self::Stopped { node, power: true } => write!(f, "node {node} lost power"),
+            Self::Stopped { node, power: false } => write!(f, "node {node} stopped"),
+            Self::Refused { tp, code, node, .. } => {
+                let code = ErrorCode::from_code(*code);
+                write!(f, "node {node} refused a batch of {tp:?} with {}", code.name())
+            }
+            Self::Deleted { topic } => write!(f, "topic {topic} was deleted"),
+            Self::Bumped { producer, tp } => {
+                write!(f, "producer {producer} took a new epoch for {tp:?}")
+            }
+            Self::LossTold { producer, tp } => {
+                write!(f, "producer {producer} told of a loss in {tp:?}")
+            }
+        }
+    }
 }
 
 /// What a producer's memory did.

@@ -7,7 +7,7 @@
 
 use sordini_core::config::Acks;
 
-use super::{Evidence, Findings, Happening, Places};
+use super::{Anomaly, Evidence, Findings, Happening, Places};
 use crate::history::{Submitted, Tp};
 
 pub(super) fn check(evidence: &Evidence, places: &Places, findings: &mut Findings) {
@@ -22,8 +22,10 @@ pub(super) fn check(evidence: &Evidence, places: &Places, findings: &mut Finding
             let text =
                 format!("record {id} was acknowledged and is not in {tp:?}: {:?}", record.done);
             findings.violation("P10", *at, text);
-        } else if excuse(evidence, record, tp).is_some() {
-            findings.seen.loss += 1;
+        } else if let Some(excuse) = excuse(evidence, record, tp) {
+            findings.saw(Anomaly::Loss, id, || {
+                format!("record {id} was acknowledged and is not in {tp:?}: {excuse}")
+            });
         } else {
             let text = format!(
                 "record {id} was acknowledged and is not in {tp:?}, and nothing happened that \

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Evidence, Findings, Places};
+use super::{Anomaly, Evidence, Findings, Places};
 
 pub(super) fn check(evidence: &Evidence, places: &Places, findings: &mut Findings) {
     let mut by_origin: BTreeMap<u64, usize> = BTreeMap::new();
@@ -24,9 +24,13 @@ pub(super) fn check(evidence: &Evidence, places: &Places, findings: &mut Finding
             let text = format!("record {id} was sent {} times, is at {there:?}", record.sent);
             findings.violation("P11", record.invoked, text);
         } else {
-            findings.seen.duplicate += 1;
+            findings.saw(Anomaly::Duplicate, id, || format!("record {id} is at {there:?}"));
         }
     }
     // What the application sent again itself, no setting protects.
-    findings.seen.duplicate += by_origin.values().filter(|count| **count > 1).count() as u64;
+    for (origin, count) in by_origin.into_iter().filter(|(_, count)| *count > 1) {
+        findings.saw(Anomaly::Duplicate, origin, || {
+            format!("record {origin} was sent again by its application, and is there {count} times")
+        });
+    }
 }

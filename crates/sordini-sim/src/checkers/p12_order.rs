@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use sordini_core::config::Acks;
 
-use super::{Evidence, Findings, Happening, Places};
+use super::{Anomaly, Evidence, Findings, Happening, Places};
 use crate::history::{Submitted, Tp};
 
 pub(super) fn check(evidence: &Evidence, _: &Places, findings: &mut Findings) {
@@ -49,7 +49,9 @@ fn judge(evidence: &Evidence, tp: Tp, producer: u16, line: &[&Submitted], findin
             !evidence.promise.is_ordered() && again
         };
         if allowed {
-            findings.seen.reorder += 1;
+            findings.saw(Anomaly::Reorder, record.id, || {
+                format!("record {} stands behind record {} in {tp:?}", record.id, before.id)
+            });
         } else {
             let text = format!(
                 "producer {producer}, {tp:?}: record {} stands behind record {}, which was handed \

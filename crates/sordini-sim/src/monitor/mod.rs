@@ -33,6 +33,8 @@ pub(crate) struct Answered {
     /// The batch's first record.
     pub(crate) id: u64,
     pub(crate) led: bool,
+    /// All of its records.
+    pub(crate) ids: Vec<u64>,
 }
 
 /// One request that waits for its answer.
@@ -71,6 +73,8 @@ pub(crate) struct Monitor {
     pub(crate) epochs: BTreeSet<(i64, i16)>,
     requests: u64,
     answers: u64,
+    /// Batches that left, where somebody wants them told.
+    sent: Option<Vec<Sent>>,
 }
 
 impl Monitor {
@@ -94,6 +98,7 @@ impl Monitor {
             epochs: BTreeSet::new(),
             requests: 0,
             answers: 0,
+            sent: None,
         }
     }
 
@@ -115,6 +120,16 @@ impl Monitor {
     /// How many requests left the producer.
     pub(crate) fn requests(&self) -> u64 {
         self.requests
+    }
+
+    /// Keeps the batches that leave from now on, to be told.
+    pub(crate) fn keep_sent(&mut self) {
+        self.sent = Some(Vec::new());
+    }
+
+    /// The batches that left since the last call.
+    pub(crate) fn take_sent(&mut self) -> Vec<Sent> {
+        self.sent.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// How many answers reached the producer whole.
@@ -152,6 +167,9 @@ impl Monitor {
                         Err(text) => return self.wrong("P7", now, text),
                     }
                     self.watch_produce(now, conn, bytes.len(), &batches, history);
+                    if let Some(sent) = &mut self.sent {
+                        sent.extend(batches.iter().cloned());
+                    }
                 }
                 self.wait_for(now, conn, correlation, Waiting { api, version, batches });
             }
@@ -283,13 +301,14 @@ impl Monitor {
                     wire.muted_until = wire.muted_until.max(now.saturating_add(pause));
                     let first = self.streams.answered(now, key, &waiting.batches, &codes);
                     *self.met.entry("wire: a first batch refused").or_default() += first;
-                    let all = waiting.batches.iter().zip(codes);
+                    let all = waiting.batches.into_iter().zip(codes);
                     answered.extend(all.map(|(batch, code)| Answered {
                         tp: batch.tp,
                         code,
                         node: wire.node,
                         id: batch.ids.first().copied().unwrap_or(u64::MAX),
                         led: batch.led,
+                        ids: batch.ids,
                     }));
                 }
                 None => wire.spoiled = true,

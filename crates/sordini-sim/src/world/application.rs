@@ -18,6 +18,7 @@ use super::{Event, World};
 use crate::history::{Rejected, Shape};
 use crate::plan::Plan;
 use crate::rng::Rng;
+use crate::timeline::Weight;
 
 /// What a send waits for.
 enum Wait {
@@ -300,6 +301,7 @@ impl World<'_> {
         let token = Token(it.next_token);
         it.next_token += 1;
         self.applications[usize::from(client)].close = Some(token);
+        self.tell(Weight::Trouble, format!("app {client}"), "closes the producer".to_owned());
         self.feed(client, Input::Command(Command::Close { token, deadline }));
         token
     }

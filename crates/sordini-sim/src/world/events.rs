@@ -151,6 +151,7 @@ impl World<'_> {
         (answers..it.monitor.answers()).for_each(|_| it.pace.give(self.now));
         for answer in answered {
             self.coverage.code(answer.code);
+            self.tell_answer(client, &answer);
             let code = answer.code.code();
             if code != 0 {
                 let happening = Happening::Refused {

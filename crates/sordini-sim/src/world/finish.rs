@@ -280,7 +280,7 @@ impl World<'_> {
         }
     }
 
-    fn read_append(&self, at: Instant, trace: &ClusterTrace) -> Option<Append> {
+    pub(super) fn read_append(&self, at: Instant, trace: &ClusterTrace) -> Option<Append> {
         let ClusterTrace::Appended { node, at: of, base_offset, leader_epoch, batch, .. } = trace
         else {
             return None;

@@ -6,6 +6,7 @@ mod events;
 mod finish;
 mod pace;
 mod producers;
+mod telling;
 mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +28,7 @@ use crate::history::History;
 use crate::net::{Net, NetEvent};
 use crate::plan::Plan;
 use crate::rng::Rng;
+use crate::timeline::Timeline;
 use application::Application;
 use producers::Client;
 
@@ -104,6 +106,8 @@ pub(crate) struct World<'a> {
     healed: bool,
     /// Promises that were broken before everybody's eyes.
     live: Vec<Violation>,
+    /// What happens, where somebody wants it told.
+    timeline: Option<Timeline>,
 }
 
 impl<'a> World<'a> {
@@ -156,6 +160,7 @@ impl<'a> World<'a> {
             felt: BTreeSet::new(),
             healed: false,
             live: Vec::new(),
+            timeline: None,
             plan,
             config,
         }

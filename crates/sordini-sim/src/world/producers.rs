@@ -318,6 +318,7 @@ impl World<'_> {
         assert!(id.is_some(), "P7: a frame for {conn:?}, which is not open");
         let Some(id) = id else { return };
         it.monitor.transmit(self.now, id, &bytes, &self.topics, &mut self.history);
+        self.tell_sent(client, id);
         self.net.transmit(self.now, id, bytes);
         self.turned(client);
     }
@@ -328,6 +329,7 @@ impl World<'_> {
             let text = format!("{} outcomes for {} records", delivered.records.len(), ids.len());
             self.violation("P2", text);
         }
+        self.tell_outcome(client, &ids, &delivered.outcome);
         let records = delivered.records.clone();
         let outcome = delivered.outcome.clone();
         let completion = Arc::clone(&delivered.completion);
@@ -359,6 +361,7 @@ impl World<'_> {
 
     fn note_producer(&mut self, client: u16, trace: &Trace) {
         self.coverage.producer(trace);
+        self.tell_producer(client, trace);
         let happening = match trace {
             Trace::EpochBumped { topic, partition, .. } => topic_number(topic)
                 .map(|it| Happening::Bumped { producer: client, tp: (it, *partition) }),

@@ -6,8 +6,10 @@ use sordini_broker::protocol::ApiKey;
 use sordini_core::time::Instant;
 
 use super::{Event, PeerRule, Power, World};
+use crate::clock::millis;
 use crate::faults::{Fault, Twist};
 use crate::rng::{Rng, mix};
+use crate::timeline::Weight;
 
 impl World<'_> {
     pub(super) fn fault_begins(&mut self, number: usize) {
@@ -16,6 +18,7 @@ impl World<'_> {
         }
         let Some(planned) = self.plan.faults.get(number).copied() else { return };
         self.hash.number(0xfa_0000 + number as u64);
+        self.tell_fault(number, false);
         if planned.fault.lasts() {
             self.queue.push(Instant::from_millis(planned.until), Event::FaultEnds(number));
         }
@@ -196,6 +199,10 @@ impl World<'_> {
             return;
         }
         self.hash.number(0xfe_0000 + number as u64);
+        // When all is healed, those that were over long ago end once more.
+        if (planned.at..=planned.until).contains(&millis(self.now)) && planned.fault.lasts() {
+            self.tell_fault(number, true);
+        }
         match planned.fault {
             Fault::PeerCut(..)
             | Fault::PeerDelay(_)
@@ -256,6 +263,7 @@ impl World<'_> {
     /// Nothing goes wrong any more: what was stopped goes on.
     pub(super) fn heal(&mut self) {
         self.hash.number(0xea);
+        self.tell(Weight::World, "FAULT".to_owned(), "all is healed".to_owned());
         for number in 0..self.plan.faults.len() {
             self.fault_ends(number);
         }
