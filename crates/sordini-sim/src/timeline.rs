@@ -2,6 +2,7 @@
 //! record marked, and no more lines than one reads.
 
 use std::fmt;
+use std::time::Duration;
 
 use sordini_core::time::Instant;
 
@@ -9,8 +10,8 @@ use crate::clock::millis;
 use crate::history::Tp;
 use crate::report::Report;
 
-/// Most lines that a timeline prints.
-const MOST_LINES: usize = 80;
+/// Most moments that are chosen to be printed; between them stands how many are not.
+const MOST: usize = 60;
 /// So many moments before what was found are marked, where no record is named.
 const JUST_BEFORE: usize = 12;
 /// Longest text of a line; what stands beyond is an error's tail.
@@ -45,8 +46,8 @@ pub struct Moment {
     pub(crate) weight: Weight,
 }
 
-/// What happened in a world, in order. It prints as a list of at most some 80 lines, those marked
-/// `>` that concern the record it is about.
+/// What happened in a world, in order. It prints as a list of some 60 of them, those marked `>`
+/// that concern the record it is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Timeline {
     /// All moments, in order.
@@ -94,16 +95,25 @@ impl Timeline {
     }
 
     /// The moments that are printed, by their place: what concerns the record first, then what
-    /// tells the most, of its own partition before that of others.
+    /// tells the most, of its own partition before that of others, near to that before far off.
     fn chosen(&self) -> Vec<usize> {
         let home = self.partition();
+        let marked: Vec<Instant> = (0..self.moments.len())
+            .filter(|at| self.is_marked(*at))
+            .map(|at| self.moments[at].at)
+            .collect();
         let mut all: Vec<usize> = (0..self.moments.len()).collect();
         all.sort_by_key(|at| {
             let moment = &self.moments[*at];
             let foreign = home.is_some() && moment.partition.is_some_and(|tp| Some(tp) != home);
-            (!self.is_marked(*at), foreign, moment.weight, *at)
+            (!self.is_marked(*at), foreign, moment.weight, distance(&marked, moment.at), *at)
         });
-        all.truncate(MOST_LINES);
+        all.truncate(MOST);
+        all.sort_unstable();
+        // To say that one is left out takes as much room as to tell it.
+        let alone: Vec<usize> =
+            all.windows(2).filter(|it| it[1] == it[0] + 2).map(|it| it[0] + 1).collect();
+        all.extend(alone);
         all.sort_unstable();
         all
     }
@@ -141,9 +151,16 @@ impl fmt::Display for Timeline {
 fn left_out(f: &mut fmt::Formatter<'_>, count: usize) -> fmt::Result {
     match count {
         0 => Ok(()),
-        1 => writeln!(f, "             ... 1 more"),
         count => writeln!(f, "             ... {count} more"),
     }
+}
+
+/// How far off it is from the nearest of `moments`, which are in order.
+fn distance(moments: &[Instant], at: Instant) -> Duration {
+    let next = moments.partition_point(|moment| *moment < at);
+    let after = moments.get(next).map(|moment| moment.saturating_since(at));
+    let before = next.checked_sub(1).map(|last| at.saturating_since(moments[last]));
+    after.into_iter().chain(before).min().unwrap_or_default()
 }
 
 /// The text, on one line, and no longer than a line.
@@ -193,25 +210,36 @@ mod tests {
     }
 
     #[test]
-    fn what_concerns_the_record_is_marked_and_never_left_out() {
+    fn what_concerns_the_record_is_marked_and_what_is_near_to_it_stays() {
         let mut timeline = Timeline { about: Some(7), ..Timeline::default() };
-        for ms in 0..3000 {
-            let (what, tp) = (format!("moment {ms}"), (0, (ms % 2) as i32));
+        for ms in 0..3002 {
+            let (what, tp) = (format!("moment {ms}"), (0, (ms % 3) as i32));
             timeline.push(moment(ms, &what, tp, &[100 + ms], Weight::Routine));
         }
         timeline.push(moment(4000, "appends record 7", (0, 1), &[7], Weight::Routine));
-        timeline.push(moment(4001, "is killed", (0, 0), &[], Weight::World));
+        timeline.push(moment(4001, "is killed", (0, 1), &[], Weight::World));
         timeline.found = Some("record 7 was lost".to_owned());
         let text = timeline.to_string();
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines.contains(&">   4.000 s  node 1      appends record 7"), "{text}");
+        assert!(lines.contains(&"    4.001 s  node 1      is killed"), "{text}");
         assert_eq!(lines[lines.len() - 1], "> in the end  record 7 was lost");
-        assert_eq!(lines.iter().filter(|line| line.contains(" s  node 1")).count(), MOST_LINES);
-        // Between two that are told stands how many are not.
-        assert!(lines.contains(&"             ... 1 more"), "{text}");
-        let own = lines.iter().filter(|line| line.contains("moment"));
-        assert!(own.clone().count() > 70);
-        assert!(own.map(|line| &line[line.len() - 1..]).all(|digit| "13579".contains(digit)));
+        // Of the rest, what is its partition's and nearest; between stands how many are not told.
+        let others: Vec<u64> =
+            lines.iter().filter_map(|line| line.split_once("moment ")?.1.parse().ok()).collect();
+        assert_eq!(others.len(), MOST - 2, "{text}");
+        assert!(others.iter().all(|ms| ms % 3 == 1 && *ms > 2800), "{text}");
+        assert!(lines.contains(&"             ... 2 more"), "{text}");
+    }
+
+    #[test]
+    fn one_that_would_be_left_out_alone_is_told() {
+        let mut timeline = Timeline::default();
+        for ms in 0..=100 {
+            let weight = if ms % 2 == 0 { Weight::World } else { Weight::Routine };
+            timeline.push(moment(ms, &format!("moment {ms}"), (0, 0), &[], weight));
+        }
+        assert!(!timeline.to_string().contains("..."), "{timeline}");
     }
 
     #[test]

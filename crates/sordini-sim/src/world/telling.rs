@@ -4,12 +4,17 @@ use sordini_broker::ClusterTrace;
 use sordini_core::batch::completion::Outcome;
 use sordini_core::error::Fate;
 use sordini_core::producer::io::Trace;
+use sordini_core::time::Instant;
+use sordini_protocol::ErrorCode;
 
 use super::World;
 use super::cluster::topic_number;
 use crate::history::Tp;
 use crate::monitor::{Answered, Sent};
 use crate::timeline::{Moment, Timeline, Weight, name_records};
+
+/// Until then nodes come up and topics are made, as in every world.
+const SETTLED: Instant = Instant::from_millis(110);
 
 impl World<'_> {
     /// Writes down what happens from now on.
@@ -67,7 +72,10 @@ impl World<'_> {
             let who = format!("node {node}");
             return self.tell_of(Weight::Routine, who, what, Some(append.tp), append.ids);
         }
-        let Some((weight, who, what)) = told(trace) else { return };
+        let Some((mut weight, who, what)) = told(trace) else { return };
+        if self.now < SETTLED {
+            weight = Weight::Detail;
+        }
         let partition = match trace {
             ClusterTrace::Elected { at, .. }
             | ClusterTrace::Truncated { at, .. }
@@ -138,9 +146,12 @@ impl World<'_> {
         if self.timeline.is_none() {
             return;
         }
-        let (code, records) = (answer.code.name(), name_records(&answer.ids));
-        let what = format!("hears {code} of node {} for {records}", answer.node);
-        let weight = if answer.code.code() == 0 { Weight::Routine } else { Weight::Trouble };
+        let records = name_records(&answer.ids);
+        let (weight, said) = match answer.code {
+            ErrorCode::None => (Weight::Routine, "success"),
+            code => (Weight::Trouble, code.name()),
+        };
+        let what = format!("hears {said} of node {} for {records}", answer.node);
         let (who, ids) = (format!("producer {client}"), answer.ids.clone());
         self.tell_of(weight, who, what, Some(answer.tp), ids);
     }
