@@ -5,7 +5,7 @@
 use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::error::DeliveryError;
@@ -63,6 +63,8 @@ const NOBODY: u32 = u32::MAX;
 pub struct BatchCompletion {
     partition: i32,
     done: AtomicBool,
+    /// The outcome of all records at once, which is the rule: receipts read it without the lock.
+    whole: OnceLock<Outcome>,
     inner: Mutex<Inner>,
 }
 
@@ -97,7 +99,8 @@ impl BatchCompletion {
     /// The completion of a batch of `partition` that is open.
     #[must_use]
     pub fn new(partition: i32) -> Self {
-        Self { partition, done: AtomicBool::new(false), inner: Mutex::default() }
+        let done = AtomicBool::new(false);
+        Self { partition, done, whole: OnceLock::new(), inner: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -122,6 +125,9 @@ impl BatchCompletion {
             let clear = inner.runs.get(at).is_none_or(|run| records.end <= run.records.start);
             assert!(clear && records.end <= total, "S5: a record was resolved twice");
             inner.resolved += records.end - records.start;
+            if records == (0..total) {
+                let _ = self.whole.set(outcome.clone());
+            }
             inner.runs.insert(at, Run { records: records.clone(), outcome });
             if inner.resolved == total {
                 self.done.store(true, Ordering::Release);
@@ -247,12 +253,22 @@ impl Delivery {
     /// The outcome, if it is known already.
     #[must_use]
     pub fn outcome(&self) -> Option<Result<Written, DeliveryError>> {
-        self.tell(&self.batch.lock())
+        self.of_whole().or_else(|| self.tell(&self.batch.lock()))
+    }
+
+    /// Told without the lock, if all records of the batch had their outcome at once.
+    fn of_whole(&self) -> Option<Result<Written, DeliveryError>> {
+        Some(self.tell_place(self.index, self.batch.whole.get()?))
     }
 
     fn tell(&self, inner: &Inner) -> Option<Result<Written, DeliveryError>> {
         let (place, outcome) = inner.outcome(self.index)?;
-        Some(match outcome {
+        Some(self.tell_place(place, outcome))
+    }
+
+    /// What the `place`-th record of a run learns from its outcome.
+    fn tell_place(&self, place: u32, outcome: &Outcome) -> Result<Written, DeliveryError> {
+        match outcome {
             Outcome::Written { base_offset, log_append_time, deduplicated } => Ok(Written {
                 partition: self.batch.partition,
                 offset: base_offset.map(|base| base + i64::from(place)),
@@ -260,7 +276,7 @@ impl Delivery {
                 deduplicated: *deduplicated,
             }),
             Outcome::Failed(error) => Err(DeliveryError::clone(error)),
-        })
+        }
     }
 
     /// The partition that the record was appended to.
@@ -284,6 +300,9 @@ impl Future for Delivery {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
+        if let Some(outcome) = this.of_whole() {
+            return Poll::Ready(outcome);
+        }
         let mut inner = this.batch.lock();
         if let Some(outcome) = this.tell(&inner) {
             return Poll::Ready(outcome);

@@ -130,6 +130,64 @@ proptest! {
     }
 }
 
+/// A record as Kafka's protocol guide has it, from the oracle of its varints.
+fn encoded(parts: &Parts, offset_delta: u32, timestamp_delta: i64) -> Vec<u8> {
+    let field = |bytes: Option<&[u8]>| match bytes {
+        None => sint64(-1),
+        Some(bytes) => [&sint64(bytes.len() as i64)[..], bytes].concat(),
+    };
+    let mut body = vec![0];
+    body.extend(sint64(timestamp_delta));
+    body.extend(sint64(i64::from(offset_delta)));
+    body.extend(field(parts.0.as_deref()));
+    body.extend(field(parts.1.as_deref()));
+    body.extend(sint64(parts.2.len() as i64));
+    for (name, value) in &parts.2 {
+        body.extend(field(Some(name.as_bytes())));
+        body.extend(field(value.as_deref()));
+    }
+    [sint64(body.len() as i64), body].concat()
+}
+
+/// Pushes it into a buffer that has room for what was measured and no more.
+fn pushed(parts: &Parts, offset_delta: u32, timestamp_delta: i64) -> Vec<u8> {
+    with_record(parts, |record| {
+        let measured = record::measure(record, offset_delta, timestamp_delta);
+        let mut out = Vec::with_capacity(measured.total);
+        let room = out.capacity();
+        record::push(&mut out, record, offset_delta, timestamp_delta, measured);
+        assert_eq!(out.capacity(), room, "what was measured is what it takes");
+        out
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_record_is_encoded_as_the_format_says(
+        parts in parts(),
+        offset_delta in prop_oneof![0..300u32, 8_000..8_400u32, 0..=i32::MAX as u32],
+        timestamp_delta in prop_oneof![integers(), -70..70i64, 8_100..8_300i64],
+    ) {
+        let expected = encoded(&parts, offset_delta, timestamp_delta);
+        prop_assert_eq!(pushed(&parts, offset_delta, timestamp_delta), &expected[..]);
+    }
+}
+
+#[test]
+fn a_record_is_encoded_as_the_format_says_wherever_a_length_takes_one_byte_more() {
+    let lens = || (0..20).chain(50..140).chain(8_150..8_200).chain([1_048_575, 1_048_576]);
+    for value in lens() {
+        for key in [None, Some(0), Some(7), Some(60), Some(64), Some(8_150)] {
+            let key = key.map(|len| vec![b'k'; len]);
+            let parts = (key, Some(vec![b'v'; value]), Vec::new());
+            for (offset, timestamp) in [(0, 0), (63, -64), (64, 64), (8_191, -8_192), (8_192, 9)] {
+                let expected = encoded(&parts, offset, timestamp);
+                assert!(pushed(&parts, offset, timestamp) == expected, "{value} {offset}");
+            }
+        }
+    }
+}
+
 #[test]
 fn the_bound_holds_where_a_length_takes_one_byte_more() {
     for len in (0..300).chain(8_100..8_300).chain(1_048_400..1_048_600) {
