@@ -6,6 +6,7 @@ mod codegen;
 mod examples;
 mod golden;
 mod golden_protocol;
+mod instructions;
 mod kafka;
 mod shell;
 mod sim;
@@ -51,6 +52,11 @@ const COMMANDS: &[Command] = &[
         name: "mutants",
         about: "plants faults and counts the worlds until each is found [BUDGET] [NAME ..]",
         run: sim::mutants,
+    },
+    Command {
+        name: "instructions",
+        about: "what the parts of a record's life cost [--write: expect it from now on]",
+        run: instructions::run,
     },
     Command {
         name: "golden",

@@ -65,6 +65,11 @@ pub(crate) fn works(name: &str, args: &[&str]) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
+/// Does this variable say that a lack is an error, and no reason to skip?
+pub(crate) fn is_required(variable: &str) -> bool {
+    env::var_os(variable).is_some_and(|value| value == "1")
+}
+
 /// What real Kafka needs and this machine lacks; `None` if it can be brought up.
 pub(crate) fn missing_for_kafka() -> Option<String> {
     let missing: Vec<&str> = [

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::{Outcome, Step};
-use crate::{Result, shell, sim, wasm};
+use crate::{Result, instructions, shell, sim, wasm};
 
 pub(super) const STEPS: &[Step] = &[
     Step { name: "fmt", about: "rustfmt changes nothing", run: fmt },
@@ -19,6 +19,11 @@ pub(super) const STEPS: &[Step] = &[
     Step { name: "wasm", about: "the core as WebAssembly, one run under Node", run: wasm::step },
     Step { name: "sim", about: "simulated worlds that follow from the commit", run: sim::step },
     Step { name: "mutants", about: "every planted fault is found", run: sim::mutants_step },
+    Step {
+        name: "instructions",
+        about: "a record's life costs what it did, under callgrind",
+        run: instructions::step,
+    },
     Step { name: "golden", about: "the golden data are the Java client's", run: golden },
     Step { name: "interop", about: "real Kafka and foreign clients as judges", run: interop },
 ];
@@ -127,7 +132,7 @@ fn interop() -> Result<Outcome> {
 /// `SORDINI_REQUIRE_KAFKA=1` says that there must be none.
 fn without_kafka() -> Result<Option<Outcome>> {
     let Some(missing) = shell::missing_for_kafka() else { return Ok(None) };
-    if std::env::var_os("SORDINI_REQUIRE_KAFKA").is_some_and(|value| value == "1") {
+    if shell::is_required("SORDINI_REQUIRE_KAFKA") {
         return Err(format!("SORDINI_REQUIRE_KAFKA=1, and missing here: {missing}"));
     }
     Ok(Some(Outcome::Skipped(format!("missing here: {missing}"))))
