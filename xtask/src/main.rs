@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod codegen;
+mod compare;
 mod examples;
 mod golden;
 mod golden_protocol;
@@ -52,6 +53,11 @@ const COMMANDS: &[Command] = &[
         name: "mutants",
         about: "plants faults and counts the worlds until each is found [BUDGET] [NAME ..]",
         run: sim::mutants,
+    },
+    Command {
+        name: "compare",
+        about: "producers side by side on this machine [--cases ..] [--peers ..] (`compare help`)",
+        run: compare::run,
     },
     Command {
         name: "instructions",

@@ -80,7 +80,6 @@ impl World {
         while wait.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             world.deliver();
         }
-        drop(wait);
         world
     }
 
