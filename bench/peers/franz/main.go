@@ -147,6 +147,10 @@ func main() {
 			opts = append(opts, kgo.MaxBufferedRecords(2000000), kgo.MaxBufferedBytes(*buffer))
 		}
 	}
+	if *inflight > 0 && *idem == "true" {
+		fmt.Fprintln(os.Stderr, "franz-go takes no number of requests in flight with idempotence")
+		os.Exit(1)
+	}
 	if *inflight > 0 {
 		opts = append(opts, kgo.MaxProduceRequestsInflightPerBroker(*inflight))
 	}

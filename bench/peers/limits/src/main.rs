@@ -57,7 +57,9 @@ fn main() {
     small_things();
     wake_up();
     for drops in [true, false] {
-        [16 << 10, 64 << 10, 256 << 10, 1 << 20].map(|size| loopback(size, drops));
+        for size in [16 << 10, 64 << 10, 256 << 10, 1 << 20] {
+            loopback(size, drops);
+        }
     }
 }
 
