@@ -19,6 +19,8 @@ pub(crate) enum Told {
     Nothing,
     /// Why records failed.
     Failures,
+    /// All: what goes wrong in a simulated world is its purpose.
+    Everything,
 }
 
 /// Starts the log. `verbosity` counts the `-v`; SORDINI_LOG outranks it. Without both, what is
@@ -31,6 +33,7 @@ pub(crate) fn start(verbosity: u8, told: Told) -> Result<(), Failure> {
     let left_out = told == Told::Failures && verbosity == 0 && asked.is_none();
     let directives = asked.unwrap_or_else(|| {
         let level = match verbosity {
+            0 if told == Told::Everything => "off",
             0 => "warn",
             1 => "info",
             2 => "debug",

@@ -73,6 +73,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Outcome {
     let told = match &cli.command {
         Command::Produce(_) => logging::Told::Failures,
+        Command::Sim(_) => logging::Told::Everything,
         _ => logging::Told::Nothing,
     };
     logging::start(cli.verbose, told)?;

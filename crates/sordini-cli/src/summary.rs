@@ -6,6 +6,17 @@ use serde::Serialize;
 
 use crate::terminal::grouped;
 
+/// What became of transactions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Transactions {
+    /// All of it is visible.
+    pub(crate) committed: u64,
+    /// Nothing of it is visible.
+    pub(crate) aborted: u64,
+    /// One of the two.
+    pub(crate) unknown: u64,
+}
+
 /// What became of the input's lines. The field names are those of `--json`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Summary {
@@ -19,6 +30,9 @@ pub(crate) struct Summary {
     pub(crate) unknown: u64,
     /// Lines that the producer did not take.
     pub(crate) rejected: u64,
+    /// What became of the transactions, where lines were appended in such.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) transactions: Option<Transactions>,
     /// Was the input read to its end?
     pub(crate) complete: bool,
     /// Batches that were sent again.
@@ -29,6 +43,17 @@ pub(crate) struct Summary {
     pub(crate) seconds: f64,
     /// What the settings promise for a record that was delivered.
     pub(crate) guarantee: String,
+}
+
+impl Transactions {
+    fn text(self) -> String {
+        format!(
+            "\ntransactions: {} committed, {} aborted, {} unknown",
+            grouped(self.committed),
+            grouped(self.aborted),
+            grouped(self.unknown)
+        )
+    }
 }
 
 impl Summary {
@@ -46,7 +71,7 @@ impl Summary {
         format!(
             "{topic}: {delivered} records delivered in {time} ({rate} records/s, {megabytes:.1} \
              MB/s){end}\naccepted {accepted}, delivered {delivered}, failed {failed}, unknown \
-             {unknown}, rejected {rejected}, retries {retries}\nguarantee: {guarantee}",
+             {unknown}, rejected {rejected}, retries {retries}{transactions}\nguarantee: {guarantee}",
             time = shown(Duration::from_secs_f64(self.seconds.max(0.0))),
             rate = grouped(rate),
             accepted = grouped(self.accepted),
@@ -55,6 +80,7 @@ impl Summary {
             unknown = grouped(self.unknown),
             rejected = grouped(self.rejected),
             retries = grouped(self.retries),
+            transactions = self.transactions.map(Transactions::text).unwrap_or_default(),
             guarantee = self.guarantee,
         )
     }
@@ -88,6 +114,7 @@ mod tests {
             failed: 1,
             unknown: 1,
             rejected: 2,
+            transactions: None,
             complete: true,
             retries: 3,
             bytes: 100_000_000,
@@ -102,6 +129,18 @@ mod tests {
             summary().json(),
             r#"{"accepted":1000000,"delivered":999998,"failed":1,"unknown":1,"rejected":2,"complete":true,"retries":3,"bytes":100000000,"seconds":2.0,"guarantee":"each record once"}"#
         );
+    }
+
+    #[test]
+    fn transactions_are_told_of_where_there_were_any() {
+        let transactions = Some(Transactions { committed: 1000, aborted: 2, unknown: 1 });
+        let summary = Summary { transactions, ..summary() };
+        let json = summary.json();
+        let expected = r#","transactions":{"committed":1000,"aborted":2,"unknown":1},"complete""#;
+        assert!(json.contains(expected), "{json}");
+        let text = summary.text("clicks");
+        let expected = "\ntransactions: 1,000 committed, 2 aborted, 1 unknown\nguarantee";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

@@ -21,6 +21,8 @@ Examples:
   sordini tail clicks -K : --partition 0 --from 1000
   sordini tail clicks --json --exit-at-end > clicks.json
   sordini produce copy --from-json clicks.json
+  sordini tail orders --isolation read_committed
+                                               no records of aborted or of open transactions
 
 A value's bytes are printed as they are, then a line feed. Each partition comes in its order;
 between partitions there is none. A null value prints as an empty line, or as null with --json.
@@ -47,7 +49,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "start|end|OFFSET", default_value = "start")]
     from: From,
 
-    /// Which records of transactions to show [default: read_committed]
+    /// Which records of transactions to show [default: read_uncommitted, as Kafka's consumers]
     #[arg(long, value_enum, value_name = "LEVEL")]
     isolation: Option<Level>,
 
@@ -88,7 +90,7 @@ impl FromStr for From {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Level {
-    /// Without those of aborted and of open transactions
+    /// Without those of aborted transactions, and up to the first open one (the last stable offset)
     #[value(name = "read_committed")]
     ReadCommitted,
     /// All of them

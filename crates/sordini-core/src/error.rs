@@ -47,6 +47,8 @@ pub enum Obstacle {
     NoLeader,
     /// No producer id was to be had.
     NoProducerId(ErrorCode),
+    /// The transaction's coordinator has yet to take the partition in.
+    NotEnrolled,
 }
 
 impl fmt::Display for Obstacle {
@@ -61,6 +63,9 @@ impl fmt::Display for Obstacle {
             Self::NoLeader => f.write_str("the partition has no leader"),
             Self::NoProducerId(code) => {
                 write!(f, "no producer id was to be had: {}", code.name())
+            }
+            Self::NotEnrolled => {
+                f.write_str("the transaction's coordinator has not taken the partition in")
             }
         }
     }
@@ -94,6 +99,8 @@ pub enum Cause {
     TopicGone,
     /// An append to the record's batch panicked, so the batch was not sent.
     Damaged,
+    /// The record's transaction is aborted: it was still queued, or lacked its acknowledgement.
+    TransactionAborted,
     /// The producer was closed, and its deadline passed.
     Closed,
     /// The producer's driver ended: its runtime was shut down, it was dropped, or it panicked.
@@ -122,6 +129,7 @@ impl fmt::Display for Cause {
             Self::Damaged => {
                 f.write_str("an append to its batch panicked, so the batch was not sent")
             }
+            Self::TransactionAborted => f.write_str("its transaction is aborted"),
             Self::Closed => f.write_str("the producer was closed before it was acknowledged"),
             Self::DriverGone => f.write_str("the producer's driver is gone"),
             Self::Fatal(code) => {
@@ -190,6 +198,8 @@ pub enum Refusal {
     TopicGone,
     /// The broker refuses the topic: an invalid name, or no permission.
     Topic(ErrorCode),
+    /// The record's transaction is not the open one, or can only be aborted any more.
+    TransactionEnded,
     /// The producer cannot go on.
     Fatal(ErrorCode),
 }
@@ -217,6 +227,10 @@ impl fmt::Display for Refusal {
                 f.write_str("the topic was deleted or made anew; get a new handle for it")
             }
             Self::Topic(code) => write!(f, "the broker refuses the topic: {}", code.name()),
+            Self::TransactionEnded => f.write_str(
+                "the record's transaction has ended, or can only be aborted any more; \
+                 commit or abort it to learn why, and send in the next one",
+            ),
             Self::Fatal(code) => {
                 write!(f, "the producer cannot go on: the broker answered {}", code.name())
             }

@@ -52,6 +52,16 @@ pub enum Loss {
     AnyFault,
 }
 
+/// When a record that was written is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Visibility {
+    /// By itself, as soon as it is written.
+    Alone,
+    /// With all of its transaction, once that is committed; by readers of committed records.
+    WithItsTransaction,
+}
+
 /// A promise and its reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -76,6 +86,8 @@ pub struct Guarantees {
     pub duplicates: Because<Duplicates>,
     /// What a broker's failure may take away again.
     pub loss: Because<Loss>,
+    /// What is seen together.
+    pub visibility: Because<Visibility>,
 }
 
 impl fmt::Display for Guarantees {
@@ -92,8 +104,13 @@ impl Guarantees {
         let order = order(config);
         let duplicates = duplicates(config);
         let loss = loss(config);
+        let visibility = visibility(config);
         let level = format!(
-            "{}, {}, {} (acks={}, enable.idempotence={})",
+            "{}{}, {}, {} (acks={}, enable.idempotence={})",
+            match visibility.holds {
+                Visibility::WithItsTransaction => "all of a transaction or nothing, ",
+                Visibility::Alone => "",
+            },
             match delivery.holds {
                 Delivery::ExactlyOnce => "exactly once per partition",
                 Delivery::AtLeastOnce => "at least once",
@@ -115,7 +132,7 @@ impl Guarantees {
             },
             config.enable_idempotence
         );
-        Self { level, delivery, order, duplicates, loss }
+        Self { level, delivery, order, duplicates, loss, visibility }
     }
 }
 
@@ -211,9 +228,21 @@ const fn loss(config: &Config) -> Because<Loss> {
     }
 }
 
+const fn visibility(config: &Config) -> Because<Visibility> {
+    if config.transactional_id.is_some() {
+        because(
+            Visibility::WithItsTransaction,
+            "transactional.id: readers with isolation.level=read_committed see all records of a \
+             transaction, and the offsets sent with it, or none; other readers see each at once",
+        )
+    } else {
+        because(Visibility::Alone, "no transactional.id: each record is seen once it is written")
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Delivery, Duplicates, Guarantees, Loss, Order};
+    use super::{Delivery, Duplicates, Guarantees, Loss, Order, Visibility};
     use crate::config::Config;
 
     fn of(settings: &[(&str, &str)]) -> Guarantees {
@@ -266,6 +295,15 @@ mod tests {
             all(&of(&[("retries", "0")])),
             (Delivery::AtMostOnce, Order::Kept, Duplicates::None, Loss::ReplicasLost)
         );
+    }
+
+    #[test]
+    fn transactions_add_to_the_promises_and_take_nothing() {
+        let (plain, transactional) = (of(&[]), of(&[("transactional.id", "t")]));
+        assert_eq!(all(&plain), all(&transactional));
+        assert_eq!(plain.visibility.holds, Visibility::Alone);
+        assert_eq!(transactional.visibility.holds, Visibility::WithItsTransaction);
+        assert_eq!(transactional.level, format!("all of a transaction or nothing, {plain}"));
     }
 
     #[test]

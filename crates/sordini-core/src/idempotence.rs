@@ -17,6 +17,10 @@ pub enum Identity {
     Acquiring(Acquisition),
     /// This one.
     Ready(ProducerIdentity),
+    /// The coordinator of transactions gives it out, and has given none yet.
+    Unassigned,
+    /// The coordinator of transactions gave out this one: it is never raised here.
+    Assigned(ProducerIdentity),
     /// None will ever be had.
     Fatal(ErrorCode),
 }
@@ -84,6 +88,9 @@ impl Identity {
     /// A line whose epoch another line's failure already left behind takes the present one: epochs
     /// are few. At the last epoch a new producer id is asked for.
     pub fn renewed(&mut self, old: Option<ProducerIdentity>) -> Option<ProducerIdentity> {
+        if let Self::Assigned(current) = *self {
+            return Some(current).filter(|current| old != Some(*current));
+        }
         let Self::Ready(current) = *self else { return None };
         if old != Some(current) {
             return Some(current);

@@ -13,6 +13,8 @@ mod sync;
 
 pub mod time;
 
+pub mod token;
+
 pub mod error;
 
 pub mod config;
@@ -36,6 +38,8 @@ pub mod sequencing;
 pub mod acks;
 
 pub mod idempotence;
+
+pub mod transaction;
 
 pub mod connection;
 

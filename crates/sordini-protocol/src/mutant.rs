@@ -57,6 +57,10 @@ mod active {
         M15 "the memory of a batch that failed is not given back", "P6";
         M17 "answers are matched by position, not by correlation id", "P1 P4 P8";
         M18 "a request without an answer is waited for forever", "P2 P20";
+        M19 "a transaction is committed though a record of it failed", "P16 P14";
+        M20 "a request to end a transaction without an answer is taken for done", "P14 P15";
+        M22 "a new epoch in the midst of a transaction, which goes on as if nothing were", "P14 P16";
+        M23 "a producer that is fenced takes its transactional id back", "P17";
         M25 "a partition that was drained in part is not looked at again", "P20";
         M27 "the children of a split are numbered from the wrong base", "P7 P12";
         M29 "the broker acknowledges before it syncs", "P19";
@@ -65,6 +69,7 @@ mod active {
         M32 "the broker remembers one batch of each producer", "P11 P20";
         M33 "the broker forgets at a restart what was aborted", "P15";
         M34 "InitProducerId gives the epoch that the producer before had", "P17";
+        M36 "in the old protocol an epoch goes on though a request of it may be late (control C-g)", "P15";
     }
 
     static ACTIVE: AtomicU8 = AtomicU8::new(u8::MAX);

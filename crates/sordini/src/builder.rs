@@ -12,6 +12,7 @@ use crate::driver::Driver;
 use crate::error::BuildError;
 use crate::producer::Producer;
 use crate::shared::{Bell, Shared, SystemClock};
+use crate::transactional::{InitError, TransactionalProducer, Uninitialized};
 
 /// Describes a producer, by typed setters or by Kafka's own names, and builds it.
 ///
@@ -125,6 +126,20 @@ impl ProducerBuilder {
         self.with("compression.type", |config| config.compression_type = codec)
     }
 
+    /// `transactional.id`: the producer's name over all its lives (KIP-98). A new life of it fences
+    /// the earlier ones, so no two that run at a time may have the same. With it the producer is
+    /// built by [`build_transactional`](Self::build_transactional).
+    pub fn transactional_id(self, id: impl Into<String>) -> Self {
+        let id = Some(id.into()).filter(|id| !id.is_empty());
+        self.with("transactional.id", |config| config.transactional_id = id)
+    }
+
+    /// `transaction.timeout.ms`: when a transaction that is still open is aborted; default 60 s.
+    /// Brokers refuse more than their `transaction.max.timeout.ms`, 15 minutes by default.
+    pub fn transaction_timeout(self, limit: Duration) -> Self {
+        self.with("transaction.timeout.ms", |config| config.transaction_timeout = limit)
+    }
+
     /// Replaces the partitioner that `partitioner.class` and `partitioner.ignore.keys` name.
     pub fn partitioner(mut self, partitioner: impl Partitioner + 'static) -> Self {
         self.partitioner = Some(Arc::new(partitioner));
@@ -153,7 +168,7 @@ impl ProducerBuilder {
     /// record.
     ///
     /// # Errors
-    /// Wrong settings, or no runtime here.
+    /// Wrong settings, a `transactional.id` among them, or no runtime here.
     ///
     /// # Cancellation
     /// Safe: it does not wait for anything.
@@ -166,14 +181,56 @@ impl ProducerBuilder {
         Ok(producer)
     }
 
+    /// Starts a transactional producer on the current tokio runtime, and makes it the one producer
+    /// of its `transactional.id` (KIP-98's initTransactions): earlier ones are fenced, and what
+    /// they left open is aborted, or committed if they had got so far. Waits for that for
+    /// `max.block.ms` at most.
+    ///
+    /// # Errors
+    /// An [`InitError`]: wrong settings or no runtime here; the cluster refuses; no coordinator
+    /// was found, or none answered, in time.
+    ///
+    /// # Cancellation
+    /// A future that is dropped leaves no producer. Earlier ones may be fenced all the same.
+    pub async fn build_transactional(self) -> Result<TransactionalProducer, InitError> {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return Err(BuildError::NoRuntime.into());
+        };
+        let (producer, driver) = self.build_transactional_parts()?;
+        runtime.spawn(driver);
+        producer.initialize().await
+    }
+
+    /// As [`build_parts`](Self::build_parts), for a transactional producer: what has to be
+    /// initialised while the driver is polled.
+    ///
+    /// # Errors
+    /// Wrong settings, or no `transactional.id` among them.
+    pub fn build_transactional_parts(self) -> Result<(Uninitialized, Driver), BuildError> {
+        let (config, warnings) = self.config()?;
+        if config.transactional_id.is_none() {
+            return Err(BuildError::NotTransactional);
+        }
+        let (shared, driver) = self.start(config, &warnings);
+        Ok((Uninitialized::new(shared), driver))
+    }
+
     /// The producer and the driver that moves its bytes, for those who spawn tasks themselves.
     /// Nothing is sent, and no wait ends, but while the driver is polled on a tokio runtime that
     /// has I/O and time enabled. Dropping the driver fails everything that is not acknowledged.
     ///
     /// # Errors
-    /// Wrong settings.
+    /// Wrong settings, a `transactional.id` among them.
     pub fn build_parts(self) -> Result<(Producer, Driver), BuildError> {
         let (config, warnings) = self.config()?;
+        if let Some(id) = config.transactional_id {
+            return Err(BuildError::Transactional { id });
+        }
+        let (shared, driver) = self.start(config, &warnings);
+        Ok((Producer::from_shared(shared), driver))
+    }
+
+    fn start(self, config: Config, warnings: &[Warning]) -> (Arc<Shared>, Driver) {
         for warning in warnings {
             tracing::warn!(setting = %warning.name, "{}", warning.text);
         }
@@ -193,6 +250,6 @@ impl ProducerBuilder {
         let machine = Machine::new(config.clone(), components);
         let shared = Shared::new(config, Arc::clone(machine.accumulator()), clock, bell);
         let driver = Driver::new(machine, Arc::clone(&shared));
-        Ok((Producer::from_shared(shared), driver))
+        (shared, driver)
     }
 }

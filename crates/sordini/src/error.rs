@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sordini_core::accumulator::number::TransactionNumber;
 use sordini_core::config::ConfigError;
 use sordini_core::error::{DeliveryError, Obstacle, Refusal};
 use sordini_protocol::ErrorCode;
@@ -121,6 +122,19 @@ pub enum SendError {
         /// The name.
         topic: String,
     },
+    /// The record's transaction has ended, or can only be aborted any more. Its `commit` or `abort`
+    /// says why; send in the next one.
+    #[error(
+        "transaction {transaction} has ended, or can only be aborted any more; commit() or abort() \
+         says why, and the record for {topic:?} belongs into the next transaction"
+    )]
+    #[non_exhaustive]
+    TransactionEnded {
+        /// The topic's name.
+        topic: String,
+        /// The transaction that the handle belongs to.
+        transaction: TransactionNumber,
+    },
     /// The broker refuses the topic for another reason.
     #[error("the broker refuses the topic {topic:?}: {}", .code.name())]
     #[non_exhaustive]
@@ -159,7 +173,7 @@ fn freed(waited: Duration, max_block: Duration) -> String {
 }
 
 impl SendError {
-    pub(crate) fn refused(topic: &str, refusal: Refusal) -> Self {
+    pub(crate) fn refused(topic: &str, transaction: TransactionNumber, refusal: Refusal) -> Self {
         let topic = topic.to_owned();
         match refusal {
             Refusal::TooLarge { size, limit, setting } => Self::TooLarge { size, limit, setting },
@@ -168,6 +182,7 @@ impl SendError {
             }
             Refusal::NegativeTimestamp { timestamp } => Self::NegativeTimestamp { timestamp },
             Refusal::TopicGone => Self::TopicGone { topic },
+            Refusal::TransactionEnded => Self::TransactionEnded { topic, transaction },
             Refusal::Topic(ErrorCode::InvalidTopicException) => {
                 Self::InvalidTopic { topic, reason: "the broker says so" }
             }
@@ -223,4 +238,20 @@ pub enum BuildError {
          call build() inside one, or run the driver of build_parts()"
     )]
     NoRuntime,
+    /// The settings name a `transactional.id`, and an ordinary producer was asked for.
+    #[error(
+        "transactional.id={id}: a transactional producer is built with build_transactional(); \
+         leave the setting out for a producer without transactions"
+    )]
+    #[non_exhaustive]
+    Transactional {
+        /// The id.
+        id: String,
+    },
+    /// A transactional producer was asked for, and the settings name no `transactional.id`.
+    #[error(
+        "a transactional producer needs transactional.id: a name that this one has over all its \
+         lives, and no other (ProducerBuilder::transactional_id)"
+    )]
+    NotTransactional,
 }

@@ -34,19 +34,23 @@ mod driver;
 mod error;
 #[doc(hidden)]
 pub mod fetch;
+mod history;
 mod producer;
 mod record;
 mod report;
 mod shared;
 mod topic;
+mod transactional;
 
 pub use builder::ProducerBuilder;
 pub use driver::Driver;
 pub use error::{BuildError, ProduceError, SendError};
+pub use history::Recovered;
 pub use producer::{PartitionInfo, Producer};
 pub use record::{Payload, Record};
 pub use report::{CloseReport, FailedRecord, FlushReport};
 pub use sordini_core::accumulator::counters::Metrics;
+pub use sordini_core::accumulator::number::TransactionNumber;
 pub use sordini_core::batch::completion::{
     BatchDeliveries, Deduplicated, Delivery, Outcome, RunOutcome, Written,
 };
@@ -54,8 +58,17 @@ pub use sordini_core::config::{Acks, Address, Codec, Config, ConfigError, Warnin
 pub use sordini_core::error::{Cause, DeliveryError, Fate, Obstacle};
 pub use sordini_core::guarantees::{self, Guarantees};
 pub use sordini_core::partitioner::{self, Partitioner};
-pub use sordini_protocol::ErrorCode;
+pub use sordini_core::transaction::error::{
+    AbortCause, FatalError, FencedBy, TransactionError, TransactionOutcome,
+};
+pub use sordini_core::transaction::offsets::{GroupMetadata, OffsetToCommit};
+pub use sordini_protocol::{ApiKey, ErrorCode};
 pub use topic::{Appender, ExtendError, Topic};
+pub use transactional::{
+    AbortError, BeginError, BeginOwnedError, CommitError, Committed, InitError, OffsetsError,
+    OpenTransaction, OwnedTransaction, ResolveError, Transaction, TransactionTopic,
+    TransactionalProducer, Uninitialized,
+};
 
 /// The README's program is compiled and run.
 #[cfg(doctest)]

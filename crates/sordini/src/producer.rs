@@ -5,17 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sordini_core::accumulator::counters::Metrics;
+use sordini_core::accumulator::number::TransactionNumber;
 use sordini_core::batch::completion::{Delivery, Written};
 use sordini_core::config::Config;
 use sordini_core::guarantees::Guarantees;
+use sordini_core::producer::io::Command;
 use sordini_core::time::Clock;
-use tokio::sync::oneshot;
 
 use crate::builder::ProducerBuilder;
 use crate::error::{ProduceError, SendError};
 use crate::record::Record;
 use crate::report::{CloseReport, FailedRecord, FlushReport};
-use crate::shared::{Request, Shared};
+use crate::shared::Shared;
 use crate::topic::Topic;
 
 /// Appends records to Kafka topics. A handle: clones share one producer, from any thread.
@@ -53,7 +54,48 @@ impl Drop for Handle {
         let patience = self.shared.config.delivery_timeout;
         let deadline = self.shared.clock.now().mono.saturating_add(patience);
         self.shared.accumulator.close();
-        self.shared.ask(Request::Close { deadline, done: None });
+        self.shared.tell(|token| Command::Close { token, deadline });
+    }
+}
+
+impl Handle {
+    /// A handle for the topic, whose records belong to `transaction`.
+    pub(crate) fn topic(
+        self: &Arc<Self>,
+        name: &str,
+        transaction: TransactionNumber,
+    ) -> Result<Topic, SendError> {
+        check_topic_name(name)?;
+        let lanes = self.shared.accumulator.topic(name);
+        Ok(Topic::new(Arc::clone(self), lanes, transaction))
+    }
+
+    pub(crate) fn flush(&self) -> impl Future<Output = FlushReport> + Send + use<> {
+        let shared = Arc::clone(&self.shared);
+        let before = shared.accumulator.counters().snapshot();
+        let mark = shared.accumulator.mark();
+        let flushed = shared.ask(|token| Command::Flush { token, mark });
+        async move {
+            // An error means that the driver is gone, and with it everything is resolved.
+            let _ = flushed.await;
+            FlushReport::between(before, shared.accumulator.counters().snapshot())
+        }
+    }
+
+    pub(crate) fn close(
+        &self,
+        within: Duration,
+    ) -> impl Future<Output = CloseReport> + Send + use<> {
+        let shared = Arc::clone(&self.shared);
+        shared.accumulator.close();
+        // Whoever waits for memory or partitions waits in vain.
+        shared.alarms.silence();
+        let deadline = shared.clock.now().mono.saturating_add(within);
+        let closed = shared.ask(|token| Command::Close { token, deadline });
+        async move {
+            let _ = closed.await;
+            CloseReport::new(shared.accumulator.counters().snapshot(), shared.take_failed())
+        }
     }
 }
 
@@ -87,8 +129,7 @@ impl Producer {
     /// # Errors
     /// [`SendError::InvalidTopic`] if no topic can have this name.
     pub fn topic(&self, name: &str) -> Result<Topic, SendError> {
-        check_topic_name(name)?;
-        Ok(Topic::new(Arc::clone(&self.handle), self.shared().accumulator.topic(name)))
+        self.handle.topic(name, TransactionNumber::NONE)
     }
 
     /// Appends a record and waits until it is written, or has failed.
@@ -156,15 +197,7 @@ impl Producer {
     /// # Cancellation
     /// Safe: dropping the future ends the wait, not the sending.
     pub fn flush(&self) -> impl Future<Output = FlushReport> + Send + 'static {
-        let shared = Arc::clone(&self.handle.shared);
-        let before = shared.accumulator.counters().snapshot();
-        let (done, flushed) = oneshot::channel();
-        shared.ask(Request::Flush { mark: shared.accumulator.mark(), done });
-        async move {
-            // An error means that the driver is gone, and with it everything is resolved.
-            let _ = flushed.await;
-            FlushReport::between(before, shared.accumulator.counters().snapshot())
-        }
+        self.handle.flush()
     }
 
     /// Refuses new records from now on, delivers what was accepted, and fails what is not
@@ -174,17 +207,7 @@ impl Producer {
     /// # Cancellation
     /// Safe: the producer goes on closing; only the report is not seen.
     pub fn close(&self, within: Duration) -> impl Future<Output = CloseReport> + Send + 'static {
-        let shared = Arc::clone(&self.handle.shared);
-        shared.accumulator.close();
-        // Whoever waits for memory or partitions waits in vain.
-        shared.alarms.silence();
-        let deadline = shared.clock.now().mono.saturating_add(within);
-        let (done, closed) = oneshot::channel();
-        shared.ask(Request::Close { deadline, done: Some(done) });
-        async move {
-            let _ = closed.await;
-            CloseReport::new(shared.accumulator.counters().snapshot(), shared.take_failed())
-        }
+        self.handle.close(within)
     }
 
     /// With `return_failed`: the records that failed since the last call, which takes them off
@@ -225,7 +248,7 @@ pub struct PartitionInfo {
 
 /// The rule of Kafka's brokers: 1 to 249 of ASCII letters, digits, `.`, `_` and `-`, and neither
 /// `.` nor `..`.
-fn check_topic_name(name: &str) -> Result<(), SendError> {
+pub(crate) fn check_topic_name(name: &str) -> Result<(), SendError> {
     let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     let reason = if name.is_empty() {
         "it is empty"

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,19 +10,21 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use sordini_core::accumulator::Accumulator;
 use sordini_core::accumulator::ready::Wake;
 use sordini_core::accumulator::topic::STRIPES;
-use sordini_core::batch::BatchId;
 use sordini_core::batch::sealed::Returned;
 use sordini_core::config::Config;
+use sordini_core::producer::io::{Command, Finished, Token};
 use sordini_core::time::{Clock, Instant, Now, Timestamp};
 use tokio::sync::oneshot;
 
 use crate::alarm::Alarms;
+use crate::history::History;
 use crate::report::FailedRecord;
 
-/// What a handle asks of the driver.
-pub(crate) enum Request {
-    Flush { mark: BatchId, done: oneshot::Sender<()> },
-    Close { deadline: Instant, done: Option<oneshot::Sender<()>> },
+/// What a handle asks of the driver, and who waits for the answer.
+pub(crate) struct Request {
+    pub(crate) token: Token,
+    pub(crate) command: Command,
+    pub(crate) done: Option<oneshot::Sender<Finished>>,
 }
 
 /// The state shared by handles and driver.
@@ -32,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<SystemClock>,
     pub(crate) alarms: Arc<Alarms>,
     pub(crate) bell: Arc<Bell>,
+    pub(crate) history: History,
+    next_token: AtomicU64,
     requests: Mutex<VecDeque<Request>>,
     /// Stripes in use, less one; a power of two less one.
     stripe_mask: AtomicUsize,
@@ -53,6 +57,8 @@ impl Shared {
             clock,
             alarms: Alarms::new(bell.clone()),
             bell,
+            history: History::default(),
+            next_token: AtomicU64::new(0),
             requests: Mutex::default(),
             stripe_mask: AtomicUsize::new(0),
             failed: Mutex::default(),
@@ -60,8 +66,28 @@ impl Shared {
         })
     }
 
-    /// Hands `request` to the driver; without one it is dropped, which its receiver sees.
-    pub(crate) fn ask(&self, request: Request) {
+    /// Asks the driver for something. Without one there is no answer, which the receiver sees.
+    pub(crate) fn ask(
+        &self,
+        command: impl FnOnce(Token) -> Command,
+    ) -> oneshot::Receiver<Finished> {
+        let (done, finished) = oneshot::channel();
+        let token = self.token();
+        self.request(Request { token, command: command(token), done: Some(done) });
+        finished
+    }
+
+    /// Asks the driver for something that nobody waits for.
+    pub(crate) fn tell(&self, command: impl FnOnce(Token) -> Command) {
+        let token = self.token();
+        self.request(Request { token, command: command(token), done: None });
+    }
+
+    fn token(&self) -> Token {
+        Token(self.next_token.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn request(&self, request: Request) {
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         if self.ended.load(Ordering::SeqCst) {
             return;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use sordini_core::accumulator::number::TransactionNumber;
 use sordini_core::accumulator::topic::{Topic as Lanes, Turn};
 use sordini_core::accumulator::{Intent, NotAppended, Provision};
 use sordini_core::batch::completion::{BatchDeliveries, Delivery, Written};
@@ -27,6 +28,8 @@ use crate::shared::{Shared, pace};
 pub struct Topic {
     handle: Arc<Handle>,
     lanes: Arc<Lanes>,
+    /// What its records belong to; none, for the topics of an ordinary producer.
+    transaction: TransactionNumber,
 }
 
 impl std::fmt::Debug for Topic {
@@ -36,8 +39,12 @@ impl std::fmt::Debug for Topic {
 }
 
 impl Topic {
-    pub(crate) fn new(handle: Arc<Handle>, lanes: Arc<Lanes>) -> Self {
-        Self { handle, lanes }
+    pub(crate) fn new(
+        handle: Arc<Handle>,
+        lanes: Arc<Lanes>,
+        transaction: TransactionNumber,
+    ) -> Self {
+        Self { handle, lanes, transaction }
     }
 
     fn shared(&self) -> &Shared {
@@ -137,7 +144,7 @@ impl Topic {
     }
 
     fn provision(&self) -> Provision {
-        Provision::new(self.shared().stripe())
+        Provision::new(self.shared().stripe()).within(self.transaction)
     }
 
     fn try_append(
@@ -225,7 +232,7 @@ impl Topic {
     }
 
     fn refused(&self, refusal: Refusal) -> SendError {
-        SendError::refused(self.name(), refusal)
+        SendError::refused(self.name(), self.transaction, refusal)
     }
 
     /// The error of a wait that ended without what it was for.
@@ -345,7 +352,7 @@ impl Appender {
         accepted: &mut BatchDeliveries,
         provision: &mut Provision,
     ) -> (usize, Result<(), NotAppended>) {
-        let Topic { handle, lanes } = &self.topic;
+        let Topic { handle, lanes, .. } = &self.topic;
         // The task may have gone to another thread.
         provision.stripe = handle.shared.stripe();
         let appended = with_intents(run, |intents| {

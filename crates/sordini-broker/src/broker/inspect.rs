@@ -1,8 +1,11 @@
 //! Looking into a broker, and changing it behind its clients' backs: for tests and tools.
 
+use sordini_protocol::ErrorCode;
 use sordini_protocol::records::{BatchError, Batches};
 
 use super::{Broker, NewTopic, Partition};
+use crate::coordinator::groups::Known;
+use crate::coordinator::records::OffsetKey;
 use crate::log::marker::Marker;
 use crate::log::producers::ProducerEntry;
 use crate::log::{LogError, PartitionLog, batch};
@@ -31,6 +34,9 @@ pub enum InspectError {
     /// The setting was refused.
     #[error("{0}")]
     Setting(String),
+    /// Another broker coordinates the group, or this one does not yet.
+    #[error("the group's offsets are not kept here: {}", .0.name())]
+    NotCoordinator(ErrorCode),
 }
 
 /// A partition's offsets and epoch.
@@ -193,6 +199,24 @@ impl Broker {
             OpenTransaction { producer_id, producer_epoch, first_offset }
         });
         Ok(open.collect())
+    }
+
+    /// The offset that a group has committed for a partition, those of open transactions apart.
+    ///
+    /// # Errors
+    /// If this broker does not coordinate the group.
+    pub fn committed_offset(
+        &mut self,
+        group: &str,
+        topic: &str,
+        partition: i32,
+    ) -> Result<Option<i64>, InspectError> {
+        let key = OffsetKey { group: group.to_owned(), topic: topic.to_owned(), partition };
+        let offsets = self.offsets_of(group).map_err(InspectError::NotCoordinator)?;
+        Ok(match offsets.get(&key, false) {
+            Known::Committed(committed) => Some(committed.offset),
+            Known::Nothing | Known::Unstable => None,
+        })
     }
 
     /// What a partition remembers of a producer.

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sordini::{Appender, ExtendError, SendError};
+use sordini::SendError;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::ledger::{Ledger, Tally};
+use super::ledger::Tally;
+use super::outlet::{Outlet, Stopped};
 use super::shape::{Parsed, Shape};
 use super::source::{Item, Place, Source};
 use crate::connect::explained;
-use crate::exit::Failure;
 use crate::input::{Piece, lines};
 use crate::signals::Signals;
 use crate::terminal::{self, Progress, grouped};
@@ -27,27 +27,11 @@ const LATE: Duration = Duration::from_millis(10);
 /// Rejected lines that are told about, each by its number.
 const TOLD: u64 = 5;
 
-/// Why reading ended before the input did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Stopped {
-    /// A signal asked for it.
-    Signal,
-    /// Going on makes no sense, for this reason.
-    Because(String),
-}
-
-impl From<Failure> for Stopped {
-    fn from(failure: Failure) -> Self {
-        Self::Because(failure.message)
-    }
-}
-
 /// Hands lines to the producer, and keeps the ledger.
 #[derive(Debug)]
 pub(super) struct Feed {
-    appender: Appender,
+    outlet: Outlet,
     shape: Shape,
-    ledger: Ledger,
     source: Source,
     signals: Signals,
     /// How long nothing may move before reading stops: max.block.ms.
@@ -61,9 +45,8 @@ pub(super) struct Feed {
 
 impl Feed {
     pub(super) fn new(
-        appender: Appender,
+        outlet: Outlet,
         shape: Shape,
-        ledger: Ledger,
         source: Source,
         signals: Signals,
         patience: Duration,
@@ -71,23 +54,15 @@ impl Feed {
     ) -> Self {
         let pace = rate.map(Pace::new);
         let (complete, began, position) = (false, Instant::now(), 0);
-        Self { appender, shape, ledger, source, signals, patience, pace, complete, began, position }
-    }
-
-    /// Empties `--failed` of an earlier run's lines: from here on this run writes to it.
-    ///
-    /// # Errors
-    /// If it can't be written.
-    pub(super) fn begin(&mut self) -> Result<(), Failure> {
-        self.ledger.begin()
+        Self { outlet, shape, source, signals, patience, pace, complete, began, position }
     }
 
     pub(super) fn tally(&self) -> Tally {
-        self.ledger.tally()
+        self.outlet.tally()
     }
 
-    pub(super) fn first_failure(&self) -> Option<&str> {
-        self.ledger.first_failure()
+    pub(super) fn outlet(&mut self) -> &mut Outlet {
+        &mut self.outlet
     }
 
     /// Was the input read to its end, and each of its lines dealt with?
@@ -102,6 +77,9 @@ impl Feed {
     pub(super) async fn run(&mut self, progress: &Progress) -> Result<(), Stopped> {
         let result = self.read_all(progress).await;
         self.source.stop();
+        if result.is_err() {
+            self.outlet.stop().await;
+        }
         if let Err(Stopped::Because(_)) = &result {
             // What was read is gone from a pipe: it must not get lost here.
             self.reject_left_over().await?;
@@ -119,7 +97,7 @@ impl Feed {
                 item = self.source.next() => item,
                 // While the input rests, what is on its way still arrives.
                 _ = look.tick() => {
-                    self.ledger.settle()?;
+                    self.outlet.settle().await?;
                     self.show_counts(progress);
                     continue;
                 }
@@ -129,12 +107,12 @@ impl Feed {
                     self.feed(&place, &block, progress).await?;
                 }
                 Some(Item::Piece(place, Piece::Overlong { bytes, last })) => {
-                    self.reject_part(&place, &bytes, last).await?;
+                    self.reject_part(&place, bytes, last).await?;
                 }
                 Some(Item::Failed(why)) => return Err(Stopped::Because(why)),
                 Some(Item::End) => {
                     self.complete = true;
-                    return Ok(());
+                    return self.outlet.end().await;
                 }
                 None => return Err(Stopped::Because("the input's reader has gone".into())),
             }
@@ -174,7 +152,9 @@ impl Feed {
             if let Some(why) = broken {
                 self.tell_rejected(place, number - 1, &why);
                 let begun = end - line.len() - usize::from(block[..end].ends_with(b"\n"));
-                self.ledger.rejected(block.slice(begun..end), 1)?;
+                if let Err(stopped) = self.outlet.reject(block.slice(begun..end), 1).await {
+                    return self.abandon(block, end, stopped);
+                }
             }
         }
         let first = number - run.len() as u64;
@@ -198,33 +178,39 @@ impl Feed {
         let mut done = 0;
         while done < run.len() {
             let rest = &run[done..];
+            let rest = &rest[..rest.len().min(self.outlet.most())];
+            let from = rest.first().map_or(block.len(), |first| first.start);
             if let Err(stopped) = self.wait_for_turn(rest.len()).await {
-                return self.abandon(block, rest, stopped);
+                return self.abandon(block, from, stopped);
             }
-            let (deliveries, error) =
-                match self.appender.extend(rest.iter().map(|one| shape.record(one))).await {
-                    Ok(deliveries) => (deliveries, None),
-                    Err(ExtendError { accepted, error, .. }) => (accepted, Some(error)),
-                };
-            let accepted = deliveries.len();
-            if accepted > 0 {
-                let span = block.slice(rest[0].start..rest[accepted - 1].end);
-                let bytes = rest[..accepted].iter().map(Parsed::bytes).sum();
-                self.ledger.sent(deliveries, span, bytes);
-                done += accepted;
-            }
+            let taken = self.outlet.take(&mut self.signals, block, rest, shape).await;
+            let (accepted, error) = match taken {
+                Ok(taken) => taken,
+                Err(stopped) => return self.abandon(block, from, stopped),
+            };
+            done += accepted;
             if let Some(error) = error {
                 match self.judge(error) {
                     Ok(why) => {
                         self.tell_rejected(place, first + done as u64, &why);
-                        self.ledger.rejected(block.slice(run[done].start..run[done].end), 1)?;
+                        let Parsed { start, end, .. } = run[done];
                         done += 1;
+                        let line = block.slice(start..end);
+                        if let Err(stopped) = self.outlet.reject(line, 1).await {
+                            return self.abandon(block, end, stopped);
+                        }
                     }
-                    Err(stopped) => return self.abandon(block, &run[done..], stopped),
+                    Err(stopped) => return self.abandon(block, run[done].start, stopped),
                 }
             }
+            if let Err(stopped) = self.outlet.settle().await {
+                return self.abandon(
+                    block,
+                    run[..done].last().map_or(from, |line| line.end),
+                    stopped,
+                );
+            }
         }
-        self.ledger.settle()?;
         self.show(progress, block, run);
         Ok(())
     }
@@ -238,18 +224,7 @@ impl Feed {
                 () = tokio::time::sleep_until(due) => {}
             }
         }
-        while !self.ledger.has_room() {
-            let moved = tokio::select! {
-                _ = self.signals.wait() => return Err(Stopped::Signal),
-                moved = self.ledger.wait_for_oldest(self.patience) => moved?,
-            };
-            if !moved {
-                let millis = self.patience.as_millis();
-                return Err(Stopped::Because(format!(
-                    "no record was acknowledged, and none failed, within {millis} ms (max.block.ms)"
-                )));
-            }
-        }
+        self.outlet.ready(&mut self.signals, self.patience).await?;
         match self.signals.seen() {
             Some(_) => Err(Stopped::Signal),
             None => Ok(()),
@@ -267,24 +242,19 @@ impl Feed {
                 Ok(error.to_string())
             }
             SendError::Closed if self.signals.seen().is_some() => Err(Stopped::Signal),
-            error => Err(Stopped::Because(match self.ledger.first_failure() {
-                Some(failure) => format!("{}; before that, a {failure}", explained(&error)),
+            error => Err(Stopped::Because(match self.outlet.first_failure() {
+                Some(failure) => format!("{}; before that: {failure}", explained(&error)),
                 None => explained(&error),
             })),
         }
     }
 
-    /// Reading stops at the first line of `rest`.
-    fn abandon(
-        &mut self,
-        block: &Bytes,
-        rest: &[Parsed<'_>],
-        stopped: Stopped,
-    ) -> Result<(), Stopped> {
-        if let (Stopped::Because(_), Some(first)) = (&stopped, rest.first()) {
-            let lines = block.slice(first.start..);
+    /// Reading stops before the line that begins at `from`.
+    fn abandon(&mut self, block: &Bytes, from: usize, stopped: Stopped) -> Result<(), Stopped> {
+        if let (Stopped::Because(_), true) = (&stopped, from < block.len()) {
+            let lines = block.slice(from..);
             let count = count_lines(&lines);
-            self.ledger.rejected(lines, count)?;
+            self.outlet.leave(lines, count)?;
         }
         Err(stopped)
     }
@@ -295,10 +265,10 @@ impl Feed {
             match item {
                 Item::Piece(_, Piece::Lines(block)) => {
                     let count = count_lines(&block);
-                    self.ledger.rejected(block, count)?;
+                    self.outlet.leave(block, count)?;
                 }
                 Item::Piece(_, Piece::Overlong { bytes, last }) => {
-                    self.ledger.rejected(bytes, u64::from(last))?;
+                    self.outlet.leave(bytes, u64::from(last))?;
                 }
                 Item::Failed(_) => return Ok(()),
                 Item::End => {
@@ -310,16 +280,8 @@ impl Feed {
         Ok(())
     }
 
-    /// Rejects a part of a line that is too long to be held: it goes straight to its place in
-    /// `--failed`, once the lines before it have theirs.
-    async fn reject_part(&mut self, place: &Place, part: &[u8], last: bool) -> Result<(), Stopped> {
-        while !self.ledger.is_empty() {
-            tokio::select! {
-                _ = self.signals.wait() => return Err(Stopped::Signal),
-                // Every accepted record has an outcome in time: there is nothing to give up for.
-                moved = self.ledger.wait_for_oldest(Duration::MAX) => drop(moved?),
-            }
-        }
+    /// Rejects a part of a line that is too long to be held.
+    async fn reject_part(&mut self, place: &Place, part: Bytes, last: bool) -> Result<(), Stopped> {
         if last {
             let why = format!(
                 "it is longer than {} bytes, the most that max.request.size allows; raise that \
@@ -329,7 +291,7 @@ impl Feed {
             self.tell_rejected(place, place.line, &why);
         }
         self.position += part.len() as u64;
-        Ok(self.ledger.rejected_part(part, last)?)
+        self.outlet.reject_part(&mut self.signals, &part, last).await
     }
 
     fn tell_rejected(&self, place: &Place, line: u64, why: &str) {
@@ -371,16 +333,16 @@ impl Feed {
     pub(super) async fn drain(&mut self, progress: &Progress, within: Duration) {
         let until = Instant::now() + within;
         let mut failure = None;
-        while !self.ledger.is_empty() {
+        while let Some(ledger) = self.outlet.waiting().filter(|ledger| !ledger.is_empty()) {
             let left = until.saturating_duration_since(Instant::now());
-            match self.ledger.wait_for_oldest(left).await {
+            match ledger.wait_for_oldest(left).await {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => failure = Some(error),
             }
             self.show_counts(progress);
         }
-        if let Some(error) = failure.or(self.ledger.finish().err()) {
+        if let Some(error) = failure.or(self.outlet.finish().err()) {
             terminal::error(error.message);
         }
     }

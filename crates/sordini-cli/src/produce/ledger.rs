@@ -1,9 +1,6 @@
 //! What was accepted and has no outcome yet, what the outcomes were, and the lines that failed.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -13,6 +10,7 @@ use sordini::{
     BatchDeliveries, Cause, DeliveryError, ErrorCode, Fate, Obstacle, Outcome, RunOutcome,
 };
 
+use super::failed::FailedLines;
 use crate::exit::Failure;
 use crate::input::lines;
 
@@ -44,13 +42,6 @@ enum Entry {
     Rejected { lines: Bytes },
 }
 
-/// The file of `--failed`.
-#[derive(Debug)]
-struct FailedFile {
-    name: String,
-    file: BufWriter<File>,
-}
-
 /// All lines from the first that has no outcome yet, in the order of the input.
 #[derive(Debug)]
 pub(super) struct Ledger {
@@ -58,50 +49,29 @@ pub(super) struct Ledger {
     records: usize,
     kept: usize,
     tally: Tally,
-    failed: Option<FailedFile>,
+    failed: FailedLines,
     first_failure: Option<String>,
 }
 
 impl Ledger {
-    /// An empty ledger; with `failed`, a file for the lines that are not delivered. What is in
-    /// the file stays there until [`Ledger::begin`].
-    ///
-    /// # Errors
-    /// If the file can't be written.
-    pub(super) fn open(failed: Option<&Path>) -> Result<Self, Failure> {
-        let failed = failed.map(|path| {
-            let name = path.display().to_string();
-            // What an earlier run left in it must outlive a run that does not begin.
-            match File::options().write(true).create(true).truncate(false).open(path) {
-                Ok(file) => Ok(FailedFile { name, file: BufWriter::new(file) }),
-                Err(error) => {
-                    Err(Failure::usage(format!("--failed {name} can't be written: {error}")))
-                }
-            }
-        });
-        Ok(Self {
+    /// An empty ledger; the lines that are not delivered go to `failed`.
+    pub(super) fn new(failed: FailedLines) -> Self {
+        Self {
             entries: VecDeque::new(),
             records: 0,
             kept: 0,
             tally: Tally::default(),
-            failed: failed.transpose()?,
+            failed,
             first_failure: None,
-        })
+        }
     }
 
-    /// Empties the file for the lines that are not delivered.
+    /// Empties `--failed` of what an earlier run left in it.
     ///
     /// # Errors
     /// If that can't be done.
     pub(super) fn begin(&mut self) -> Result<(), Failure> {
-        let Some(FailedFile { name, file }) = &self.failed else { return Ok(()) };
-        let file = file.get_ref();
-        // A pipe or a device has nothing to be emptied of.
-        let emptied = match file.metadata() {
-            Ok(metadata) if metadata.is_file() => file.set_len(0),
-            other => other.map(drop),
-        };
-        emptied.map_err(|error| unwritable(name, &error))
+        self.failed.begin()
     }
 
     /// The counts so far.
@@ -121,7 +91,7 @@ impl Ledger {
         self.tally.accepted += records as u64;
         self.tally.bytes += bytes;
         self.records += records;
-        let lines = if self.failed.is_some() { lines } else { Bytes::new() };
+        let lines = if self.failed.is_wanted() { lines } else { Bytes::new() };
         self.kept += lines.len();
         self.entries.push_back(Entry::Sent { deliveries, records, lines });
     }
@@ -132,11 +102,11 @@ impl Ledger {
     /// If `--failed` can't be written.
     pub(super) fn rejected(&mut self, lines: Bytes, count: u64) -> Result<(), Failure> {
         self.tally.rejected += count;
-        if self.failed.is_none() {
+        if !self.failed.is_wanted() {
             return Ok(());
         }
         if self.entries.is_empty() {
-            return self.write(&lines);
+            return self.failed.write(&lines);
         }
         self.kept += lines.len();
         self.entries.push_back(Entry::Rejected { lines });
@@ -150,7 +120,7 @@ impl Ledger {
     pub(super) fn rejected_part(&mut self, part: &[u8], last: bool) -> Result<(), Failure> {
         debug_assert!(self.entries.is_empty(), "lines before this one have no outcome yet");
         self.tally.rejected += u64::from(last);
-        self.write(part)
+        self.failed.write(part)
     }
 
     /// Whether a receipt more may be taken in.
@@ -207,16 +177,13 @@ impl Ledger {
     /// # Errors
     /// If it can't be written.
     pub(super) fn finish(&mut self) -> Result<(), Failure> {
-        match &mut self.failed {
-            Some(failed) => failed.file.flush().map_err(|error| unwritable(&failed.name, &error)),
-            None => Ok(()),
-        }
+        self.failed.finish()
     }
 
     fn close_rejected(&mut self) -> Result<(), Failure> {
         let Some(Entry::Rejected { lines }) = self.entries.pop_front() else { return Ok(()) };
         self.kept -= lines.len();
-        self.write(&lines)
+        self.failed.write(&lines)
     }
 
     fn close_sent(&mut self, outcomes: &[RunOutcome]) -> Result<(), Failure> {
@@ -238,25 +205,16 @@ impl Ledger {
                         Fate::Unknown => self.tally.unknown += count as u64,
                     }
                     self.first_failure.get_or_insert_with(|| explained(error));
-                    self.write(these)?;
+                    self.failed.write(these)?;
                 }
             }
         }
         Ok(())
     }
-
-    fn write(&mut self, lines: &[u8]) -> Result<(), Failure> {
-        match &mut self.failed {
-            Some(failed) => {
-                failed.file.write_all(lines).map_err(|error| unwritable(&failed.name, &error))
-            }
-            None => Ok(()),
-        }
-    }
 }
 
 /// The error, with what to do about it where it does not say so itself.
-fn explained(error: &DeliveryError) -> String {
+pub(super) fn explained(error: &DeliveryError) -> String {
     let code = match error.cause {
         Cause::Rejected(code) | Cause::Expired { last: Obstacle::Broker(code), .. } => Some(code),
         _ => None,
@@ -269,10 +227,6 @@ fn explained(error: &DeliveryError) -> String {
         _ => "",
     };
     format!("{error}{remedy}")
-}
-
-fn unwritable(name: &str, error: &io::Error) -> Failure {
-    Failure::failed(format!("--failed {name} can't be written: {error}"))
 }
 
 /// The first `count` lines of `block`, and the others.

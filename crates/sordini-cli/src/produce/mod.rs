@@ -1,14 +1,17 @@
 //! `sordini produce`: lines into records, and what became of them.
 
+mod failed;
 mod feed;
 mod ledger;
+mod outlet;
 mod shape;
 mod source;
+mod transactions;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use sordini::{Producer, ProducerBuilder, SendError};
+use sordini::{Config, Guarantees, InitError, Producer, ProducerBuilder, SendError};
 
 use crate::connect::{Said, Target, parse_pair, parse_topic};
 use crate::embedded::Embedded;
@@ -19,10 +22,13 @@ use crate::signals::{Signal, Signals};
 use crate::summary::Summary;
 use crate::terminal::{self, grouped};
 
-use feed::{Feed, Stopped};
+use failed::FailedLines;
+use feed::Feed;
 use ledger::Ledger;
+use outlet::{Outlet, Stopped};
 use shape::Shape;
 use source::Inputs;
+use transactions::{Grouping, Transactions};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,15 +37,25 @@ Examples:
   sordini produce users users.tsv -K '\\t'        the key stands before the first tab
   sordini produce -b k1:9092,k2:9092 orders orders.csv --failed left.csv -X compression.type=zstd
   sordini produce copy --from-json clicks.json   lines as `sordini tail --json` prints them
+  sordini produce orders orders.csv --transaction all -X transactional.id=import-7
 
 A line ends at LF; every other byte, CR included, is the record's. An empty line is an empty value.
 The last line needs no LF. Nothing is changed, trimmed or decoded.
 
-The first Ctrl-C stops reading and delivers what was accepted; the second ends at once.
+With --transaction, readers of committed records (`sordini tail --isolation read_committed`) see the
+lines of a transaction together, or none of them. It is committed only if each of its lines was
+accepted and written; else it is aborted, and all of its lines go to --failed. Those of the open one
+stand there until it is committed. A number goes on with the next transaction after one that was
+aborted; `all` stops. Where the input rests, a number also commits fewer lines, before
+transaction.timeout.ms is half over.
+
+The first Ctrl-C stops reading and delivers what was accepted, or aborts the open transaction; the
+second ends at once.
 Exit code: 0 all delivered; 1 something was not, or the input was not read to its end; 2 usage,
 settings, a missing file or a locked folder; 130 after Ctrl-C, 143 after SIGTERM.
 The summary as JSON has accepted (= delivered + failed + unknown), rejected (lines refused before
-acceptance), complete (was the input read to its end?), retries, bytes, seconds and guarantee.";
+acceptance), complete (was the input read to its end?), retries, bytes, seconds and guarantee; with
+--transaction also transactions (committed, aborted, unknown), and delivered means committed.";
 
 /// Append the lines of files, or of stdin, to a topic
 #[derive(Debug, clap::Args)]
@@ -92,6 +108,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     failed: Option<PathBuf>,
 
+    /// Append N records each in one transaction, or the whole input in one; needs -X
+    /// transactional.id=ID, a name that no other running producer has
+    #[arg(long, value_name = "N|all")]
+    transaction: Option<Grouping>,
+
     /// Print the summary as one line of JSON on stdout
     #[arg(long)]
     json: bool,
@@ -105,8 +126,12 @@ pub(crate) async fn run(args: Args) -> Outcome {
     let signals = Signals::listen(terminal::clear).map_err(Failure::failed)?;
     let inputs = Inputs::open(&args.files)?;
     refuse_own_input(&args)?;
-    let (builder, bootstrap) = describe_producer(&args)?;
-    let ledger = Ledger::open(args.failed.as_deref())?;
+    let (builder, config, bootstrap) = describe_producer(&args)?;
+    check_transactions(&args, &config)?;
+    let failed = FailedLines::open(args.failed.as_deref())?;
+    if args.transaction.is_some() {
+        failed.check_erasable()?;
+    }
     let embedded = match bootstrap {
         Bootstrap::Given => None,
         Bootstrap::Embedded => Some(Embedded::open(args.target.folder()).await?),
@@ -115,12 +140,58 @@ pub(crate) async fn run(args: Args) -> Outcome {
         Some(embedded) => builder.set("bootstrap.servers", embedded.address()),
         None => Ok(builder),
     };
-    let producer = builder.map_err(Failure::usage)?.build().await.map_err(Failure::usage)?;
-    let outcome = produce(&args, &producer, inputs, ledger, signals).await;
+    let builder = builder.map_err(Failure::usage)?;
+    let outcome = match open_outlet(&args, builder, failed, signals.clone()).await {
+        Ok(outlet) => produce(&args, &config, outlet, inputs, signals).await,
+        Err(failure) => Err(failure),
+    };
     if let Some(embedded) = embedded {
         embedded.close().await;
     }
     outcome
+}
+
+/// `--transaction` and `transactional.id` belong together.
+fn check_transactions(args: &Args, config: &Config) -> Outcome {
+    match (args.transaction, &config.transactional_id) {
+        (Some(_), None) => Err(Failure::usage(
+            "--transaction needs the producer's name over all its runs: -X transactional.id=ID, \
+             one that no other running producer has",
+        )),
+        (None, Some(id)) => Err(Failure::usage(format!(
+            "transactional.id={id} needs --transaction: a number of records, or all; leave it out \
+             to append without transactions"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+async fn open_outlet(
+    args: &Args,
+    builder: ProducerBuilder,
+    failed: FailedLines,
+    mut signals: Signals,
+) -> Result<Outlet, Failure> {
+    let Some(grouping) = args.transaction else {
+        let producer = builder.build().await.map_err(Failure::usage)?;
+        let within = farewell(producer.config());
+        close_at_signal(producer.clone(), signals, within);
+        let outlet = Outlet::each(producer, &args.topic, Ledger::new(failed));
+        return outlet.map_err(|error| match error {
+            SendError::InvalidTopic { .. } => Failure::usage(error),
+            error => Failure::failed(error),
+        });
+    };
+    let built = tokio::select! {
+        signal = signals.wait() => return Err(Failure::quiet(signal.exit_code())),
+        built = builder.build_transactional() => built,
+    };
+    let producer = built.map_err(|error| match error {
+        InitError::Build(error) => Failure::usage(error),
+        error => Failure::failed(error),
+    })?;
+    let transactions = Transactions::new(producer, &args.topic, grouping, failed);
+    Ok(Outlet::InTransactions(transactions))
 }
 
 /// Where the brokers' addresses come from.
@@ -133,7 +204,7 @@ enum Bootstrap {
 const NO_BOOTSTRAP: &str = "none.invalid:9";
 
 /// The producer's settings: `--config`, then `-X`, then `-b`; each outranks what stands before it.
-fn describe_producer(args: &Args) -> Result<(ProducerBuilder, Bootstrap), Failure> {
+fn describe_producer(args: &Args) -> Result<(ProducerBuilder, Config, Bootstrap), Failure> {
     args.said.refuse_two_clusters(&args.target)?;
     let mut builder = Producer::builder(NO_BOOTSTRAP).client_id("sordini-cli");
     if let Some(text) = args.said.config_text()? {
@@ -156,7 +227,7 @@ fn describe_producer(args: &Args) -> Result<(ProducerBuilder, Bootstrap), Failur
     }
     let (config, _) = builder.config().map_err(Failure::usage)?;
     let none = config.bootstrap_servers.iter().all(|one| one.to_string() == NO_BOOTSTRAP);
-    Ok((builder, if none { Bootstrap::Embedded } else { Bootstrap::Given }))
+    Ok((builder, config, if none { Bootstrap::Embedded } else { Bootstrap::Given }))
 }
 
 /// `--failed` would empty the file before it is read.
@@ -173,17 +244,18 @@ fn refuse_own_input(args: &Args) -> Outcome {
     }
 }
 
+/// More than the outcomes of what was accepted may take.
+fn farewell(config: &Config) -> Duration {
+    config.delivery_timeout + Duration::from_secs(5)
+}
+
 async fn produce(
     args: &Args,
-    producer: &Producer,
+    config: &Config,
+    outlet: Outlet,
     inputs: Inputs,
-    ledger: Ledger,
     signals: Signals,
 ) -> Outcome {
-    let topic = producer.topic(&args.topic).map_err(|error| match error {
-        SendError::InvalidTopic { .. } => Failure::usage(error),
-        error => Failure::failed(error),
-    })?;
     let shape = Shape {
         separator: args.key_separator.clone(),
         tombstones: args.tombstones,
@@ -191,28 +263,37 @@ async fn produce(
         headers: args.header.clone(),
         from_json: args.from_json,
     };
-    let config = producer.config();
-    let patience = config.max_block;
-    let within = config.delivery_timeout + Duration::from_secs(5);
     // A line as JSON is longer than its record: a byte takes up to six characters.
     let limit = config.max_request_size.saturating_mul(if args.from_json { 8 } else { 1 });
-    close_at_signal(producer.clone(), signals.clone(), within);
     let began = Instant::now();
     let total = inputs.size;
     let source = inputs.start(limit).map_err(Failure::failed)?;
-    let mut feed =
-        Feed::new(topic.appender(), shape, ledger, source, signals.clone(), patience, args.rate);
-    feed.begin()?;
+    let patience = config.max_block;
+    let mut feed = Feed::new(outlet, shape, source, signals.clone(), patience, args.rate);
+    feed.outlet().begin()?;
     let stopped = {
         let progress = terminal::Progress::start(total);
         let stopped = feed.run(&progress).await;
-        feed.drain(&progress, within).await;
+        feed.drain(&progress, farewell(config)).await;
         stopped
     };
     // Everything has its outcome; what is left is to take leave of the brokers.
-    let _ = producer.close(Duration::from_secs(5)).await;
-    let summary = summarise(producer, &feed, began.elapsed());
-    report(args, &summary, &feed, stopped, signals.seen())
+    let retries = feed.outlet().close(Duration::from_secs(5)).await;
+    let tally = feed.tally();
+    let summary = Summary {
+        accepted: tally.accepted,
+        delivered: tally.delivered,
+        failed: tally.failed,
+        unknown: tally.unknown,
+        rejected: tally.rejected,
+        transactions: feed.outlet().transactions(),
+        complete: feed.is_complete(),
+        retries,
+        bytes: tally.bytes,
+        seconds: began.elapsed().as_secs_f64(),
+        guarantee: Guarantees::of(config).level,
+    };
+    report(args, &summary, feed.outlet(), stopped, signals.seen())
 }
 
 /// Closing lets what was accepted be delivered, and ends what waits to be accepted.
@@ -223,33 +304,18 @@ fn close_at_signal(producer: Producer, mut signals: Signals, within: Duration) {
     });
 }
 
-fn summarise(producer: &Producer, feed: &Feed, elapsed: Duration) -> Summary {
-    let tally = feed.tally();
-    Summary {
-        accepted: tally.accepted,
-        delivered: tally.delivered,
-        failed: tally.failed,
-        unknown: tally.unknown,
-        rejected: tally.rejected,
-        complete: feed.is_complete(),
-        retries: producer.metrics().retries,
-        bytes: tally.bytes,
-        seconds: elapsed.as_secs_f64(),
-        guarantee: producer.guarantees().level,
-    }
-}
-
 /// Prints the summary and says how the process ends.
 fn report(
     args: &Args,
     summary: &Summary,
-    feed: &Feed,
+    outlet: &Outlet,
     stopped: Result<(), Stopped>,
     signal: Option<Signal>,
 ) -> Outcome {
     let text = if args.json { summary.json() } else { summary.text(&args.topic) };
     let printed = print_line(&text);
-    if let Some(failure) = feed.first_failure() {
+    let failure = outlet.first_failure();
+    if let Some(failure) = failure {
         terminal::error(match summary.failed + summary.unknown {
             1 => format!("1 record was not delivered: {failure}"),
             count => format!(
@@ -258,7 +324,9 @@ fn report(
             ),
         });
     }
-    if let Err(Stopped::Because(why)) = &stopped {
+    if let Err(Stopped::Because(why)) = &stopped
+        && failure.is_none_or(|failure| !failure.ends_with(why.as_str()))
+    {
         terminal::error(format!("reading stopped: {why}"));
     }
     if let Some(signal) = signal {

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
 
+use crate::accumulator::number::TransactionNumber;
 use crate::batch::BatchId;
 use crate::batch::completion::{BatchCompletion, Delivery};
 use crate::batch::open::{Fitted, Open, Placed};
@@ -50,6 +51,9 @@ pub(crate) struct Supply<'a> {
     pub(crate) now: Option<Now>,
     pub(crate) coarse: i64,
     pub(crate) batch_size: usize,
+    /// Which transaction the record belongs to, and which is open.
+    pub(crate) transaction: TransactionNumber,
+    pub(crate) open: &'a AtomicU64,
     pub(crate) ids: &'a AtomicU64,
     /// Does the record count towards the sticky partition's share?
     pub(crate) sticky: bool,
@@ -238,6 +242,11 @@ impl Locked<'_> {
     pub(crate) fn append(&mut self, record: &Record<'_>, supply: &mut Supply<'_>) -> Appended {
         if let Some(refusal) = &self.state.refusal {
             return Appended::Refused(refusal.clone());
+        }
+        // Read under the lock: whoever ends a transaction takes it once after, and so finds all
+        // that was accepted before.
+        if supply.open.load(Ordering::Relaxed) != supply.transaction.get() {
+            return Appended::Refused(Refusal::TransactionEnded);
         }
         let fitted = match self.fit(record, supply) {
             Ok(fitted) => fitted,

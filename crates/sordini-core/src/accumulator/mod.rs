@@ -5,7 +5,9 @@
 
 pub mod counters;
 pub mod lane;
+pub mod number;
 pub mod ready;
+mod target;
 pub mod topic;
 
 use std::collections::BTreeMap;
@@ -13,7 +15,9 @@ use std::sync::{Arc, PoisonError};
 
 use crate::accumulator::counters::{Counters, add};
 use crate::accumulator::lane::{Aftermath, Appended, Lane, Locked, Need, Supply};
+use crate::accumulator::number::TransactionNumber;
 use crate::accumulator::ready::{Event, Ready, Wake};
+use crate::accumulator::target::{Ahead, Target};
 use crate::accumulator::topic::Topic;
 use crate::batch::BatchId;
 use crate::batch::completion::{BatchDeliveries, Delivery};
@@ -59,6 +63,8 @@ pub struct Provision {
     pub segment: Option<Segment>,
     /// Which of the sticky partitions keyless records go to (a thread's number, say).
     pub stripe: usize,
+    /// The transaction that the records belong to.
+    transaction: TransactionNumber,
     /// What the partitioner said of records that then found no memory.
     ahead: Ahead,
 }
@@ -71,6 +77,12 @@ impl Provision {
     pub fn new(stripe: usize) -> Self {
         Self { stripe, ..Self::default() }
     }
+
+    /// The same for records of a transaction: they are refused unless it is the open one.
+    #[must_use]
+    pub fn within(self, transaction: TransactionNumber) -> Self {
+        Self { transaction, ..self }
+    }
 }
 
 /// The data plane of one producer.
@@ -80,6 +92,8 @@ pub struct Accumulator {
     clock: Arc<dyn Clock>,
     coarse: AtomicI64,
     batch_ids: AtomicU64,
+    /// The open transaction. Read under a lane's lock; whoever changes it locks each lane after.
+    transaction: AtomicU64,
     batch_size: usize,
     max_request_size: usize,
     partitioner: Arc<dyn Partitioner>,
@@ -102,56 +116,6 @@ impl std::fmt::Debug for Accumulator {
             .field("memory", &self.memory.reserved())
             .field("closed", &self.closed)
             .finish_non_exhaustive()
-    }
-}
-
-/// Where a record is to go, whether or not there is such a partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Target {
-    At(i32),
-    /// The partition that keyless records stick to now.
-    Any,
-}
-
-/// Records at the front of a run whose partitions are known: they are asked for outside all
-/// locks, and once a record, since a partitioner may have state.
-#[derive(Debug, Default, Clone, Copy)]
-struct Ahead {
-    /// Where the first `count` go.
-    target: Option<Target>,
-    count: usize,
-    /// Where the one behind them goes, if it was asked for.
-    next: Option<Target>,
-    /// For which topic, and of how many partitions.
-    asked: (u32, u32),
-}
-
-impl Ahead {
-    fn of_one(target: Target, topic: &Topic) -> Self {
-        let asked = (topic.index(), topic.partitions());
-        Self { target: Some(target), count: 1, next: None, asked }
-    }
-
-    /// Where the first record goes, if that was asked for.
-    fn front(&self) -> Option<Target> {
-        if self.count > 0 { self.target } else { self.next }
-    }
-
-    fn holds_for(&self, topic: &Topic) -> bool {
-        self.asked == (topic.index(), topic.partitions())
-    }
-
-    /// What is left of it after `error`: a record that is refused is not handed in again.
-    fn filter(self, error: &NotAppended) -> Self {
-        if matches!(error, NotAppended::NoMemory { .. }) { self } else { Self::default() }
-    }
-
-    /// The first record was appended.
-    fn advance(&mut self) {
-        match self.count.checked_sub(1) {
-            Some(left) => self.count = left,
-            None => self.next = None,
-        }
     }
 }
 
@@ -197,6 +161,10 @@ impl Accumulator {
             clock,
             coarse: AtomicI64::new(i64::MIN),
             batch_ids: AtomicU64::new(0),
+            transaction: AtomicU64::new(match config.transactional_id {
+                Some(_) => TransactionNumber::CLOSED.get(),
+                None => TransactionNumber::NONE.get(),
+            }),
             // A batch that no request could hold would be split at once.
             batch_size: config.batch_size.min(config.max_request_size),
             max_request_size: config.max_request_size,
@@ -235,6 +203,12 @@ impl Accumulator {
     #[must_use]
     pub fn mark(&self) -> BatchId {
         BatchId(self.batch_ids.load(Ordering::SeqCst))
+    }
+
+    /// From now on only records of this transaction are accepted. What a lane accepted before is
+    /// in it once its lock was taken after this.
+    pub(crate) fn admit_only(&self, transaction: TransactionNumber) {
+        self.transaction.store(transaction.get(), Ordering::SeqCst);
     }
 
     /// Refuses all appends from now on. Idempotent.
@@ -312,7 +286,7 @@ impl Accumulator {
         };
         let stripe = provision.stripe;
         let lane = target.lane(topic, stripe)?;
-        let mut supply = self.supply(target, &mut provision.segment);
+        let mut supply = self.supply(target, provision.transaction, &mut provision.segment);
         loop {
             let watch = Watch { ready: &self.ready, lane };
             let mut locked = lane.lock();
@@ -434,7 +408,7 @@ impl Accumulator {
             Ok(lane) => lane,
             Err(error) => return (0, Err(error)),
         };
-        let mut supply = self.supply(target, &mut provision.segment);
+        let mut supply = self.supply(target, provision.transaction, &mut provision.segment);
         let mut done = 0;
         loop {
             let watch = Watch { ready: &self.ready, lane };
@@ -471,9 +445,16 @@ impl Accumulator {
         }
     }
 
-    fn supply<'a>(&'a self, target: Target, spare: &'a mut Option<Segment>) -> Supply<'a> {
+    fn supply<'a>(
+        &'a self,
+        target: Target,
+        transaction: TransactionNumber,
+        spare: &'a mut Option<Segment>,
+    ) -> Supply<'a> {
         Supply {
             spare,
+            transaction,
+            open: &self.transaction,
             now: None,
             coarse: self.coarse.load(Ordering::Relaxed),
             batch_size: self.batch_size,
@@ -566,21 +547,6 @@ impl Accumulator {
         Ok(match self.partitioner.partition(keyed, topic.partitions()) {
             Choice::Partition(partition) => Target::At(partition),
             Choice::Any => Target::Any,
-        })
-    }
-}
-
-impl Target {
-    #[inline]
-    fn lane(self, topic: &Topic, stripe: usize) -> Result<&Arc<Lane>, NotAppended> {
-        let at = match self {
-            Self::At(at) => at,
-            Self::Any => topic.sticky(stripe).cast_signed(),
-        };
-        let lane = u32::try_from(at).ok().and_then(|at| topic.lane(at));
-        lane.ok_or_else(|| {
-            let partitions = topic.partitions().cast_signed();
-            NotAppended::Refused(Refusal::UnknownPartition { partition: at, partitions })
         })
     }
 }

@@ -85,7 +85,7 @@ fn read(batch: &Stamped) -> Vec<Seen> {
 }
 
 fn stamp(base_sequence: i32) -> Stamp {
-    Stamp { producer_id: 77, epoch: 3, base_sequence }
+    Stamp { producer_id: 77, epoch: 3, base_sequence, transactional: false }
 }
 
 type Parts = (Option<Vec<u8>>, Option<Vec<u8>>, Option<i64>, usize);
@@ -267,7 +267,12 @@ fn a_new_stamp_changes_the_header_and_no_other_byte() {
     let (header, body) = (first.header, first.body.to_vec());
     let again = first.unstamp().stamp(stamp(0));
     assert_eq!((again.header, again.body.to_vec()), (header, body.clone()));
-    let other = again.unstamp().stamp(Stamp { producer_id: 78, epoch: 4, base_sequence: 9 });
+    let other = again.unstamp().stamp(Stamp {
+        producer_id: 78,
+        epoch: 4,
+        base_sequence: 9,
+        transactional: false,
+    });
     assert_eq!(other.body.to_vec(), body);
     assert_ne!(other.header, header);
     assert_eq!(read(&other).len(), 2);

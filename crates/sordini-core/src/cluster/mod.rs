@@ -206,11 +206,15 @@ impl TopicInfo {
         if self.leaders.len() < count {
             self.leaders.resize(count, Leader { node: None, epoch: -1 });
         }
+        let without_id = self.id.is_zero();
         for partition in partitions {
             let at = usize::try_from(partition.partition_index).ok();
             let Some(known) = at.and_then(|at| self.leaders.get_mut(at)) else { continue };
             let node = (partition.leader_id >= 0).then_some(partition.leader_id);
-            if partition.leader_epoch >= known.epoch {
+            // A topic without an id may have been made anew, and begins with a low epoch. Where no
+            // leader is believed in, there is none to deny it: whoever is told of is tried.
+            let unled = without_id && known.node.is_none();
+            if unled || partition.leader_epoch >= known.epoch {
                 *known = Leader { node, epoch: partition.leader_epoch };
             }
         }

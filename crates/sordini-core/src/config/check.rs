@@ -50,7 +50,8 @@ fn settle_idempotence(config: &mut Config, given: &impl Given, warnings: &mut Ve
     // Java judges max.in.flight before acks and retries turn idempotence off, and so do we: a
     // program must not start to lose order because another of its settings changed.
     let too_many = config.max_in_flight_requests_per_connection > MAX_IN_FLIGHT_IDEMPOTENT;
-    if !config.enable_idempotence || given.given(NAME) || too_many {
+    let transactional = config.transactional_id.is_some();
+    if !config.enable_idempotence || given.given(NAME) || too_many || transactional {
         return;
     }
     let cause = if config.acks != Acks::All {
@@ -165,8 +166,15 @@ fn idempotence(config: &Config) -> Result<(), ConfigError> {
     const NAME: &str = "enable.idempotence";
     const IN_FLIGHT: &str = "max.in.flight.requests.per.connection";
     if !config.enable_idempotence {
-        return Ok(());
+        return match config.transactional_id {
+            None => Ok(()),
+            Some(_) => {
+                let right = format!("transactions need idempotence; leave {NAME} out");
+                Err(contradiction(config, &["transactional.id", NAME], right))
+            }
+        };
     }
+    let transactional = config.transactional_id.is_some();
     let (other, right) = if config.max_in_flight_requests_per_connection > MAX_IN_FLIGHT_IDEMPOTENT
     {
         (
@@ -189,6 +197,16 @@ fn idempotence(config: &Config) -> Result<(), ConfigError> {
     } else {
         return Ok(());
     };
+    // Here idempotence is not to be had without.
+    if transactional {
+        let value = match other {
+            IN_FLIGHT => "5 or less",
+            "acks" => "acks=all",
+            _ => "retries of 1 or more",
+        };
+        let right = format!("transactions need idempotence, and that {value}; leave {other} out");
+        return Err(contradiction(config, &["transactional.id", other], right));
+    }
     Err(contradiction(config, &[NAME, other], right))
 }
 

@@ -33,7 +33,8 @@ const METRICS: &str = "counters are read with Producer::metrics; nothing samples
 const TELEMETRY: &str = "no client telemetry (KIP-714) is pushed, whatever the value";
 const REBOOTSTRAP: &str =
     "not built yet: a client whose known brokers are all gone tries them and the bootstrap list";
-const TRANSACTIONS: &str = "transactions are not built yet; leave it out";
+const TWO_PHASE: &str = "a prepared transaction can't be completed by a broker up to Kafka 4.4 \
+                         (KIP-939: KeepPreparedTxn is not served); leave it at false";
 const CONSUMER: &str = "a consumer's setting; a producer has no use for it";
 const SASL: &str = "SASL is not built yet; connections are plaintext and not authenticated, and to \
                     ignore the setting would hide that";
@@ -103,9 +104,7 @@ const KNOWN: &[(&str, Fate)] = &[
         ),
     ),
     ("security.providers", RefusedUnless(UNSET, TLS)),
-    ("transaction.timeout.ms", Harmless("has no effect without transactional.id")),
-    ("transaction.two.phase.commit.enable", RefusedUnless(&["false"], TRANSACTIONS)),
-    ("transactional.id", RefusedUnless(&[], TRANSACTIONS)),
+    ("transaction.two.phase.commit.enable", RefusedUnless(&["false"], TWO_PHASE)),
     ("value.serializer", RefusedUnless(BYTES_SERIALIZERS, SERIALIZER)),
     // Consumers' settings, in files shared by both kinds of client.
     ("auto.commit.interval.ms", Harmless(CONSUMER)),

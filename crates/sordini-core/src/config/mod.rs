@@ -187,6 +187,12 @@ pub struct Config {
     /// default true. Java's producer always asks and has no name for it; this one is its
     /// consumer's and librdkafka's.
     pub allow_auto_create_topics: bool,
+    /// `transactional.id`: names the producer across its lives, so that an earlier life of it is
+    /// fenced; `None`, the default, means no transactions (KIP-98).
+    pub transactional_id: Option<String>,
+    /// `transaction.timeout.ms`: a transaction that is open for so long is aborted, here and by its
+    /// coordinator; default 60 s. Brokers refuse more than their `transaction.max.timeout.ms`.
+    pub transaction_timeout: Duration,
 }
 
 impl Default for Config {
@@ -223,6 +229,8 @@ impl Default for Config {
             partitioner_class: PartitionerKind::Default,
             partitioner_ignore_keys: false,
             allow_auto_create_topics: true,
+            transactional_id: None,
+            transaction_timeout: Duration::from_secs(60),
         }
     }
 }

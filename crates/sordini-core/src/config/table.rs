@@ -128,6 +128,12 @@ pub(super) const SUPPORTED: &[Setting] = &[
         LONG
     ),
     duration!("socket.connection.setup.timeout.ms", socket_connection_setup_timeout, 0, LONG),
+    duration!("transaction.timeout.ms", transaction_timeout, 1, INT),
+    Setting {
+        name: "transactional.id",
+        set: set_transactional_id,
+        show: |config| config.transactional_id.clone().unwrap_or_else(|| "null".to_owned()),
+    },
 ];
 
 /// The supported setting of this name.
@@ -181,6 +187,16 @@ fn client_id(text: &str) -> Result<String, Expected> {
         Ok(_) => Ok(text.to_owned()),
         Err(_) => Err("at most 32767 bytes".into()),
     }
+}
+
+fn set_transactional_id(config: &mut Config, text: &str) -> Result<(), Expected> {
+    config.transactional_id = match text {
+        "" | "null" => None,
+        // Its length on the wire is an i16.
+        id if i16::try_from(id.len()).is_ok() => Some(id.to_owned()),
+        _ => return Err("at most 32767 bytes".into()),
+    };
+    Ok(())
 }
 
 fn set_compression_type(config: &mut Config, text: &str) -> Result<(), Expected> {

@@ -57,7 +57,7 @@ fn the_defaults_are_javas_name_by_name() {
 fn a_default_given_explicitly_is_no_error_for_any_setting_of_java() {
     for [name, kind, default] in java() {
         let secure = ["sasl.", "ssl."].iter().any(|prefix| name.starts_with(prefix));
-        if secure || default == "(required)" || kind == "CLASS" || name == "transactional.id" {
+        if secure || default == "(required)" || kind == "CLASS" {
             continue;
         }
         let default = default.trim_matches(['[', ']']);
@@ -155,12 +155,8 @@ fn typed_values_are_held_to_the_same_ranges() {
 
 #[test]
 fn harmless_settings_are_warned_about() {
-    let settings = [
-        ("key.deserializer", "x"),
-        ("metric.reporters", "x"),
-        ("enable.metrics.push", "true"),
-        ("transaction.timeout.ms", "60000"),
-    ];
+    let settings =
+        [("key.deserializer", "x"), ("metric.reporters", "x"), ("enable.metrics.push", "true")];
     let (config, warnings) = with(&settings).expect("harmless");
     assert_eq!(config, with(&[]).expect("nothing said").0);
     let names: Vec<_> = warnings.iter().map(|warning| warning.name.as_str()).collect();
@@ -187,7 +183,7 @@ fn settings_that_would_change_the_outcome_are_refused_with_the_reason() {
         ("sasl.mechanism", "PLAIN"),
         ("sasl.something.new", "x"),
         ("ssl.truststore.location", "/x"),
-        ("transactional.id", "tx"),
+        ("transaction.two.phase.commit.enable", "true"),
         ("interceptor.classes", "com.example.Spy"),
         ("key.serializer", "io.confluent.kafka.serializers.KafkaAvroSerializer"),
         ("partitioner.availability.timeout.ms", "10"),

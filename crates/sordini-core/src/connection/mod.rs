@@ -15,6 +15,7 @@ use crate::connection::framing::Framing;
 use crate::connection::versions::Versions;
 use crate::sequencing::slot::RequestId;
 use crate::time::Instant;
+use crate::transaction::errand::AskId;
 
 /// Names a connection for as long as the producer lives; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,6 +45,8 @@ pub enum Asked {
     Metadata(u64, i16),
     /// InitProducerId, in this version.
     InitProducerId(i16),
+    /// Something that transactions want to know or have done, in this version.
+    Coordination(AskId, i16),
     /// Produce, in this version.
     Produce(RequestId, i16),
 }
@@ -223,8 +226,9 @@ impl Connection {
             if pending.start >= through {
                 break;
             }
+            let first = !std::mem::replace(&mut pending.begun, true);
             let Asked::Produce(request, _) = pending.asked else { continue };
-            if !std::mem::replace(&mut pending.begun, true) {
+            if first {
                 progress.push(Progress::Begun(request));
             }
             if !pending.answered && pending.end <= through {
@@ -283,4 +287,33 @@ pub enum Lapse {
     Request,
     /// `connections.max.idle.ms`.
     Idle,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(30);
+
+    /// S7, E1: whatever was asked, one byte on the network is enough to be carried out.
+    #[test]
+    fn a_lost_request_of_any_kind_tells_whether_it_was_begun() {
+        let kinds = [
+            Asked::Produce(RequestId(1), 9),
+            Asked::Coordination(AskId(1), 4),
+            Asked::InitProducerId(4),
+            Asked::Metadata(1, 12),
+        ];
+        for asked in kinds {
+            for (through, begun) in [(100, false), (101, true), (200, true)] {
+                let address = Address::new("a", 1);
+                let mut connection = Connection::new(ConnId(1), None, address, Instant::NEVER);
+                connection.sent(Asked::Metadata(0, 12), 100, true, Instant::ZERO, TIMEOUT);
+                connection.sent(asked, 100, true, Instant::ZERO, TIMEOUT);
+                connection.transmitted(through, Instant::ZERO, TIMEOUT);
+                let lost = connection.abandon();
+                assert_eq!(lost.last(), Some(&(asked, begun)), "{through} bytes");
+            }
+        }
+    }
 }

@@ -78,6 +78,8 @@ pub struct Preface<'a> {
     pub correlation: i32,
     /// `client.id`.
     pub client_id: &'a str,
+    /// `transactional.id`, where the batches belong to a transaction.
+    pub transactional_id: Option<&'a str>,
     /// `acks` as on the wire: 0, 1, -1.
     pub acks: i16,
     /// How long the broker may wait for replicas, in milliseconds.
@@ -127,8 +129,10 @@ pub fn frame(preface: Preface<'_>, parts: Vec<Part>) -> Frame {
     out.own.extend_from_slice(&(preface.client_id.len() as i16).to_be_bytes());
     out.own.extend_from_slice(preface.client_id.as_bytes());
     out.tags();
-    // No transactional id.
-    out.own.extend_from_slice(if flexible { &[0] } else { &[0xff, 0xff] });
+    match preface.transactional_id {
+        Some(id) => out.string(id),
+        None => out.own.extend_from_slice(if flexible { &[0] } else { &[0xff, 0xff] }),
+    }
     out.own.extend_from_slice(&preface.acks.to_be_bytes());
     out.own.extend_from_slice(&preface.timeout_ms.to_be_bytes());
 

@@ -47,6 +47,7 @@ impl Producer {
                 self.closes.push(token);
                 self.close(deadline);
             }
+            command => self.on_transaction_command(command),
         }
     }
 
@@ -64,6 +65,7 @@ impl Producer {
         self.accumulator.refuse_all(&Refusal::Closed);
         self.on_lanes_due();
         self.seal_before(BatchId(u64::MAX));
+        self.close_transactions();
         if mutant!(M14) {
             self.partitions.values_mut().for_each(|partition| {
                 while let (Some(_), view) = partition.lane.take(true) {
@@ -75,7 +77,7 @@ impl Producer {
     }
 
     /// Seals what was opened before `mark`, and counts the unresolved batches from before it.
-    fn seal_before(&mut self, mark: BatchId) -> usize {
+    pub(super) fn seal_before(&mut self, mark: BatchId) -> usize {
         let mut count = 0;
         for partition in self.partitions.values_mut() {
             count += partition.lane.seal_before(mark);
@@ -114,7 +116,11 @@ impl Producer {
             self.finish(flush.token, Finished::Flushed);
         }
         // What a codec still has is handed back before the end; codecs do not wait for anybody.
-        if self.close_deadline().is_some() && !self.is_busy() && self.owed.is_empty() {
+        // A transaction that is not ended by the deadline is aborted by its coordinator later on.
+        let is_late = |deadline| deadline <= self.now;
+        let waits = !self.is_without_transaction() && !self.close_deadline().is_some_and(is_late);
+        let done = !self.is_busy() && self.owed.is_empty() && !waits;
+        if self.close_deadline().is_some() && done {
             self.end();
         }
     }
@@ -132,6 +138,7 @@ impl Producer {
     /// Nothing is left: closes the connections and answers.
     fn end(&mut self) {
         assert!(!self.is_busy(), "S5: closed with records unresolved");
+        self.abandon_transactions();
         self.life = Life::Closed;
         for flush in std::mem::take(&mut self.flushes) {
             self.finish(flush.token, Finished::Flushed);

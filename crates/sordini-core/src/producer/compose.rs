@@ -10,6 +10,7 @@ use crate::config::{Acks, Codec};
 use crate::connection::produce::{Part, Preface, frame};
 use crate::connection::{Asked, ConnId};
 use crate::error::Cause;
+use crate::idempotence::Identity;
 use crate::producer::Producer;
 use crate::producer::io::Output;
 use crate::producer::partitions::PartitionKey;
@@ -31,6 +32,10 @@ impl Producer {
             let max = self.config.max_in_flight_requests_per_connection as usize;
             let connection = &self.connections[&conn];
             if !connection.can_send(self.now) || connection.produce_in_flight() >= max {
+                return;
+            }
+            let versions = connection.versions();
+            if versions.and_then(|versions| self.produce_version(&versions)).is_none() {
                 return;
             }
             if !self.send_request(node, conn) {
@@ -66,6 +71,7 @@ impl Producer {
         }
         let sent = !parts.is_empty();
         if sent {
+            self.note_produced();
             self.transmit(conn, request, parts, entries);
         }
         for key in visited {
@@ -111,14 +117,23 @@ impl Producer {
 
     /// Gives the line an identity to stamp with, if it needs one.
     fn claim(&mut self, key: PartitionKey) {
+        let guarded = self.is_guarded();
         let Some(partition) = self.partitions.get_mut(&key) else { return };
-        if !partition.line.needs_identity(self.now) {
+        let outdated = match self.identity {
+            Identity::Assigned(identity) => partition.line.is_outdated(identity),
+            _ => false,
+        };
+        if !partition.line.needs_identity(self.now) && !outdated {
             return;
         }
         let old = partition.line.identity();
         let Some(identity) = self.identity.renewed(old) else { return };
-        partition.line.claim(identity, self.now);
-        if old.is_some() {
+        match guarded {
+            true => partition.line.claim_guarded(identity, self.now),
+            false => partition.line.claim(identity, self.now),
+        }
+        // A coordinator's new epoch is no news of the partition's.
+        if old.is_some() && self.transactions.is_none() {
             add(&self.accumulator.counters().epoch_bumps, 1);
             self.trace_epoch(key, identity.epoch);
         }
@@ -176,15 +191,18 @@ impl Producer {
         parts.sort_by_key(|part| (part.topic, part.partition));
         let acks = self.config.acks;
         let timeout = self.config.request_timeout;
-        let connection = self.connections.get_mut(&conn).expect("the caller looked it up");
+        let connection = self.connections.get(&conn).expect("the caller looked it up");
         let versions = connection.versions().expect("the caller found it ready");
         // Version 13 names topics by their ids alone.
         let by_name = parts.iter().any(|part| part.id.is_zero());
-        let version = if by_name { versions.produce.min(12) } else { versions.produce };
+        let version = self.produce_version(&versions).unwrap_or(versions.produce);
+        let version = if by_name { version.min(12) } else { version };
+        let connection = self.connections.get_mut(&conn).expect("it was there a line ago");
         let preface = Preface {
             version,
             correlation: connection.next_correlation(),
             client_id: &self.config.client_id,
+            transactional_id: self.config.transactional_id.as_deref(),
             acks: acks.code(),
             timeout_ms: i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX),
         };

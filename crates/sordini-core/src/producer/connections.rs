@@ -16,6 +16,7 @@ use crate::connection::{Asked, ConnId, Connection, Phase};
 use crate::producer::io::{Output, Trace};
 use crate::producer::{Producer, SOFTWARE_NAME, SOFTWARE_VERSION};
 use crate::time::Instant;
+use crate::transaction::Coordinator;
 
 /// What is remembered of an address between connections.
 #[derive(Debug, Default)]
@@ -100,6 +101,16 @@ impl Producer {
     /// When the next of the candidates may be tried.
     pub(super) fn next_candidate_at(&self) -> Option<Instant> {
         self.candidates().iter().map(|(_, address)| self.reconnect_at(address)).min()
+    }
+
+    /// When a connection to a coordinator, or to whoever finds it, may be tried.
+    pub(super) fn attempt_at(&self, coordinator: Coordinator) -> Option<Instant> {
+        match coordinator {
+            Coordinator::Anyone => self.next_candidate_at(),
+            Coordinator::Node(node) => {
+                self.cluster.brokers().get(&node).map(|address| self.reconnect_at(address))
+            }
+        }
     }
 
     /// When an address may be connected to.
@@ -229,9 +240,10 @@ impl Producer {
             self.identity.failed(None, self.now, bounds, &mut self.rng);
         }
         for (asked, begun) in connection.abandon() {
-            if let Asked::Produce(request, _) = asked {
-                self.on_request_lost(request, begun, &name, &cause);
-            }
+            self.on_asked_lost(asked, begun, &name, &cause);
+        }
+        if let (Some(node), Some(transactions)) = (connection.node, &mut self.transactions) {
+            transactions.node_lost(node);
         }
         // Whoever led from there may do so no more.
         self.refresh.want();

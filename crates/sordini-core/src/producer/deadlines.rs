@@ -22,6 +22,7 @@ impl Producer {
             self.touch(key);
         }
         self.lapse_connections();
+        self.expire_transactions();
         self.give_up_if_late();
     }
 
@@ -46,9 +47,10 @@ impl Producer {
         let soon = Instant::from_nanos(self.now.as_nanos().saturating_add(1));
         // A close that has failed everything waits for codecs alone.
         let close = self.close_deadline().filter(|at| *at > self.now || self.is_busy());
-        let deadlines = timer.into_iter().chain(connections).chain(close);
+        let (command, ask) = self.transaction_deadlines();
+        let deadlines = timer.into_iter().chain(connections).chain(close).chain(command);
         let deadlines = deadlines.map(|at| at.max(soon));
-        let waits = muted.chain(discovery).chain(reconnect).filter(|at| *at > self.now);
+        let waits = muted.chain(discovery).chain(reconnect).chain(ask).filter(|at| *at > self.now);
         deadlines.chain(waits).filter(|at| *at != Instant::NEVER).min()
     }
 

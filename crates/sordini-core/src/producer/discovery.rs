@@ -25,7 +25,7 @@ use crate::time::Instant;
 impl Producer {
     /// Is there an identity to stamp with?
     pub(super) fn identity_is_ready(&self) -> bool {
-        matches!(self.identity, Identity::Ready(_))
+        matches!(self.identity, Identity::Ready(_) | Identity::Assigned(_))
     }
 
     /// Asks for what is missing, as far as a connection is there to ask on.
@@ -197,7 +197,12 @@ impl Producer {
         topic.refuse(&Refusal::TopicGone, true);
         self.accumulator.retire(topic);
         self.on_lanes_due();
-        for key in self.topic_keys(topic.index()) {
+        let keys = self.topic_keys(topic.index());
+        let stamped = |key| self.partitions.get(key).is_some_and(|at| at.line.identity().is_some());
+        if keys.iter().any(stamped) {
+            self.note_topic_gone(topic.index(), topic.name());
+        }
+        for key in keys {
             self.fail_partition(key, &Cause::TopicGone);
             // A broker that lags may bring the old topic back under its old id. What is written
             // then must not bear stamps that were used there before (S3).

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use sordini_protocol::ErrorCode;
 
+use crate::accumulator::number::TransactionNumber;
 use crate::batch::BatchId;
 use crate::batch::completion::{BatchCompletion, Outcome};
 use crate::batch::sealed::Returned;
@@ -14,10 +15,10 @@ use crate::connection::ConnId;
 use crate::connection::produce::Frame;
 use crate::error::DeliveryError;
 use crate::time::Instant;
+use crate::transaction::error::{Ended, TransactionError, TransactionOutcome};
+use crate::transaction::offsets::GroupOffsets;
 
-/// Names a command for its answer; the driver chooses it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Token(pub u64);
+pub use crate::token::Token;
 
 /// What happened outside.
 #[derive(Debug)]
@@ -65,7 +66,11 @@ pub enum Input<'a> {
 }
 
 /// What the application asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+///
+/// Those that concern transactions have a deadline: when it passes, the command is answered as not
+/// done in time, and what it asked for goes on. An answer that nobody takes is no harm either: the
+/// state is the machine's alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Tell when every record accepted before `mark` was taken has its outcome; send without
     /// waiting for linger.
@@ -84,15 +89,80 @@ pub enum Command {
         /// When to give up.
         deadline: Instant,
     },
+    /// Make this the one producer of its `transactional.id`: fence earlier ones, and end what they
+    /// left open. Once, before the first transaction.
+    InitTransactions {
+        /// For the answer.
+        token: Token,
+        /// When to answer at the latest.
+        deadline: Instant,
+    },
+    /// Begin a transaction. One that is still open is aborted first, and one that is ending is
+    /// waited for.
+    BeginTransaction {
+        /// For the answer.
+        token: Token,
+        /// When to answer at the latest.
+        deadline: Instant,
+    },
+    /// Commit a group's offsets with the open transaction (KIP-447).
+    SendOffsets {
+        /// For the answer.
+        token: Token,
+        /// Which transaction.
+        transaction: TransactionNumber,
+        /// Whose, and where to.
+        offsets: Arc<GroupOffsets>,
+        /// When to answer at the latest.
+        deadline: Instant,
+    },
+    /// Commit the transaction: send what was accepted, and make all of it visible. If anything of
+    /// it failed, it is aborted instead.
+    CommitTransaction {
+        /// For the answer.
+        token: Token,
+        /// Which.
+        transaction: TransactionNumber,
+        /// When to answer at the latest.
+        deadline: Instant,
+    },
+    /// Abort the transaction: what is queued fails, what is on its way is waited for.
+    AbortTransaction {
+        /// For the answer; `None` where nobody waits for it.
+        token: Option<Token>,
+        /// Which.
+        transaction: TransactionNumber,
+        /// When to answer at the latest.
+        deadline: Instant,
+    },
+    /// Tell what became of a transaction, once that is known.
+    ResolveTransaction {
+        /// For the answer.
+        token: Token,
+        /// Which.
+        transaction: TransactionNumber,
+        /// When to answer at the latest.
+        deadline: Instant,
+    },
 }
 
 /// The answer to a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finished {
     /// Every record from before the mark has its outcome.
     Flushed,
     /// Every accepted record has its outcome; the machine does nothing more.
     Closed,
+    /// The producer owns its `transactional.id`, or why it does not.
+    Initialized(Result<(), TransactionError>),
+    /// A transaction is open, or why none is.
+    Begun(Result<TransactionNumber, TransactionError>),
+    /// The offsets are part of the transaction, or why they are not.
+    OffsetsSent(Result<(), TransactionError>),
+    /// The transaction has ended; [`TransactionOutcome::Unknown`] where the deadline passed before,
+    /// or where it will never be known. An error where it could not be ended: an abort that no
+    /// coordinator confirmed in time, or a transaction that is not open.
+    Ended(Result<Ended, TransactionError>),
 }
 
 /// What is to be done outside, in this order.
@@ -228,6 +298,15 @@ pub enum Trace {
         producer_id: i64,
         /// Its epoch.
         epoch: i16,
+    },
+    /// A transaction was begun.
+    TransactionBegun(TransactionNumber),
+    /// A transaction has ended, whoever still waits for that.
+    TransactionEnded {
+        /// Which.
+        transaction: TransactionNumber,
+        /// What became of it.
+        outcome: TransactionOutcome,
     },
     /// The topic was deleted, or made anew with another id.
     TopicGone {

@@ -11,12 +11,14 @@
 mod commands;
 mod compose;
 mod connections;
+mod coordinators;
 mod deadlines;
 mod discovery;
 pub mod io;
 mod outcomes;
 mod partitions;
 mod responses;
+mod transactions;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -32,6 +34,7 @@ use crate::batch::stages::JobId;
 use crate::cluster::Cluster;
 use crate::cluster::refresh::Refresh;
 use crate::config::Config;
+use crate::connection::versions::Features;
 use crate::connection::{ConnId, Connection};
 use crate::idempotence::Identity;
 use crate::partitioner::Partitioner;
@@ -42,6 +45,8 @@ use crate::producer::partitions::{Partition, PartitionKey};
 use crate::producer::responses::Request;
 use crate::sequencing::slot::RequestId;
 use crate::time::{Clock, Instant, Now};
+use crate::transaction::errand::AskId;
+use crate::transaction::{Ask, Transactions};
 
 /// The name that is told to brokers (KIP-511).
 const SOFTWARE_NAME: &str = "sordini";
@@ -80,6 +85,12 @@ pub struct Producer {
     refresh: Refresh,
     identity: Identity,
     identity_conn: Option<ConnId>,
+    /// Of a producer with a `transactional.id`.
+    transactions: Option<Transactions>,
+    asks: BTreeMap<AskId, Ask>,
+    asks_made: u64,
+    /// What the cluster has finalized, as far as was told.
+    features: Features,
     /// The last connection that was made to find any broker.
     seeking: Option<ConnId>,
     connections: BTreeMap<ConnId, Connection>,
@@ -121,7 +132,14 @@ impl Producer {
         let Components { partitioner, clock, wake, seed, return_failed } = components;
         let mut rng = Rng::new(seed);
         let accumulator = Accumulator::new(&config, partitioner, clock, wake, rng.bits());
-        let identity = Identity::new(config.enable_idempotence);
+        let transactions = config
+            .transactional_id
+            .as_deref()
+            .map(|id| Transactions::new(id, config.transaction_timeout));
+        let identity = match transactions {
+            Some(_) => Identity::Unassigned,
+            None => Identity::new(config.enable_idempotence),
+        };
         let next_candidate = rng.below(config.bootstrap_servers.len().max(1) as u64) as usize;
         Self {
             return_failed,
@@ -138,6 +156,10 @@ impl Producer {
             refresh: Refresh::default(),
             identity,
             identity_conn: None,
+            transactions,
+            asks: BTreeMap::new(),
+            asks_made: 0,
+            features: Features::default(),
             seeking: None,
             connections: BTreeMap::new(),
             nodes: BTreeMap::new(),
@@ -240,11 +262,14 @@ impl Producer {
         if self.is_closed() {
             return;
         }
+        self.transact();
         self.discover();
         self.pump_all();
         if self.relieve() {
             self.pump_all();
         }
+        // What failed on the way may have ended what transactions waited for.
+        self.transact();
         // What was tried may have shown what is missing: a leader, or a new producer id.
         self.discover();
         self.finish_commands();

@@ -129,6 +129,7 @@ impl Producer {
         let topic = self.topics.get(&key.0).map_or_else(|| "".into(), |topic| topic.name().clone());
         let error = Arc::new(DeliveryError { fate, cause, attempts, topic, partition: key.1 });
         self.trace(Trace::Failed(Arc::clone(&error)));
+        self.note_failure(&error);
         if self.return_failed && bytes.is_none() {
             let job = JobId { topic: key.0, partition: key.1, batch: meta.id };
             let (count, base_timestamp) = (meta.count(), meta.base_timestamp);
@@ -190,6 +191,9 @@ impl Producer {
             && let Some(code) = state.last
         {
             return Obstacle::NoProducerId(code);
+        }
+        if let Some(obstacle) = self.transaction_obstacle(key) {
+            return obstacle;
         }
         match (leader, address) {
             (Some(_), Some(address)) => Obstacle::Silent { tried: address.to_string().into() },

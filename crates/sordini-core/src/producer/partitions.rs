@@ -80,17 +80,29 @@ impl Producer {
 
     /// Makes lines for lanes that have none yet.
     pub(super) fn add_partitions(&mut self, topic: &Topic) {
-        let window = self.config.max_in_flight_requests_per_connection as usize;
         for lane in topic.lanes() {
             let key = (topic.index(), lane.partition());
-            self.partitions.entry(key).or_insert_with(|| Partition {
+            if self.partitions.contains_key(&key) {
+                continue;
+            }
+            let partition = Partition {
                 lane: Arc::clone(lane),
-                line: Line::new(self.config.enable_idempotence, window)
-                    .starting_at(self.first_sequence),
+                line: self.new_line(),
                 view: View::default(),
                 queued: None,
                 timer: None,
-            });
+            };
+            self.partitions.insert(key, partition);
+        }
+    }
+
+    fn new_line(&self) -> Line {
+        let window = self.config.max_in_flight_requests_per_connection as usize;
+        let line =
+            Line::new(self.config.enable_idempotence, window).starting_at(self.first_sequence);
+        match self.transactions {
+            Some(_) => line.in_transactions(),
+            None => line,
         }
     }
 
@@ -112,6 +124,9 @@ impl Producer {
     /// Could the partition send something now, were its leader ready?
     pub(super) fn is_runnable(&self, partition: &Partition) -> bool {
         let line = &partition.line;
+        if !self.may_send((partition.lane.topic(), partition.lane.partition())) {
+            return false;
+        }
         if line.needs_identity(self.now) {
             let has_batch = !line.is_empty() || self.is_lane_due(partition);
             return has_batch && self.identity_is_ready();
@@ -122,6 +137,7 @@ impl Producer {
     /// Looks at a partition whose state changed: queues it with its leader if it can send, and
     /// sets its timer.
     pub(super) fn touch(&mut self, key: PartitionKey) {
+        self.enroll(key);
         let leader = self.cluster.leader(key.0, key.1);
         let Some(partition) = self.partitions.get(&key) else { return };
         let runnable = self.is_runnable(partition);

@@ -33,6 +33,9 @@ use crate::wire::batch_header;
 /// A broker's word is not taken for a longer silence than this.
 const MAX_THROTTLE: Duration = Duration::from_secs(60);
 
+/// A pause for what another transaction stands in the way of.
+const SOON: Duration = Duration::from_millis(20);
+
 /// What a Produce request carries.
 #[derive(Debug)]
 pub(super) struct Request {
@@ -72,7 +75,7 @@ fn answers_nothing(correlation: Option<i32>) -> String {
     format!("a response came that answers no request: {what}; is the port a Kafka broker's?")
 }
 
-fn decode<R: Api>(frame: Bytes, version: i16) -> Result<R::Response, DecodeError> {
+pub(super) fn decode<R: Api>(frame: Bytes, version: i16) -> Result<R::Response, DecodeError> {
     let (_, mut reader) = sordini_protocol::frame::response_header::<R>(frame, version)?;
     let response = R::Response::decode(&mut reader, version)?;
     reader.finish()?;
@@ -106,11 +109,13 @@ impl Producer {
             return;
         };
         if let Err(cause) = self.on_response(conn, asked, frame) {
-            if let Asked::Produce(request, _) = asked {
-                let name = self.connections.get(&conn).map(|at| Arc::clone(&at.name));
-                let name = name.unwrap_or_else(|| "".into());
-                self.on_request_lost(request, true, &name, &cause.as_str().into());
-            }
+            let name = self.connections.get(&conn).map(|at| Arc::clone(&at.name));
+            self.on_asked_lost(
+                asked,
+                true,
+                &name.unwrap_or_else(|| "".into()),
+                &cause.as_str().into(),
+            );
             self.kill(conn, &cause);
         }
     }
@@ -131,6 +136,7 @@ impl Producer {
                 self.on_producer_id(&response);
                 Ok(())
             }
+            Asked::Coordination(ask, version) => self.on_coordination(conn, ask, version, frame),
             Asked::Produce(request, version) => {
                 let response = decode::<ProduceRequest>(frame, version).map_err(text)?;
                 self.throttle(conn, response.throttle_time_ms);
@@ -140,7 +146,7 @@ impl Producer {
     }
 
     /// The broker asks for silence (KIP-219).
-    fn throttle(&mut self, conn: ConnId, millis: i32) {
+    pub(super) fn throttle(&mut self, conn: ConnId, millis: i32) {
         let Some(millis) = u64::try_from(millis).ok().filter(|millis| *millis > 0) else { return };
         let pause = Duration::from_millis(millis).min(MAX_THROTTLE);
         add(&self.accumulator.counters().throttled_ms, pause.as_millis() as u64);
@@ -170,6 +176,7 @@ impl Producer {
         if let Some(connection) = self.connections.get_mut(&conn) {
             connection.phase = Phase::Ready(versions);
         }
+        self.note_features(versions.features);
         self.throttle(conn, response.throttle_time_ms);
         self.on_ready(conn);
         Ok(())
@@ -303,8 +310,22 @@ impl Producer {
         self.touch(key);
     }
 
-    /// A request will get no answer: its connection is gone.
-    pub(super) fn on_request_lost(
+    /// What was asked will get no answer: its connection is gone.
+    pub(super) fn on_asked_lost(
+        &mut self,
+        asked: Asked,
+        begun: bool,
+        address: &Arc<str>,
+        cause: &Arc<str>,
+    ) {
+        match asked {
+            Asked::Produce(request, _) => self.on_request_lost(request, begun, address, cause),
+            Asked::Coordination(ask, _) => self.on_ask_lost(ask, begun, address, cause),
+            Asked::ApiVersions(_) | Asked::Metadata(..) | Asked::InitProducerId(_) => {}
+        }
+    }
+
+    fn on_request_lost(
         &mut self,
         request: RequestId,
         begun: bool,
@@ -339,7 +360,11 @@ impl Producer {
             log_start_offset: answer.log_start_offset,
         };
         let lost = context.head && tells_of_loss(code, &partition.line, answer.log_start_offset);
-        match Verdict::of(code, context) {
+        let verdict = Verdict::of(code, context);
+        if lost && matches!(verdict, Verdict::Renew | Verdict::Fail { .. }) {
+            self.note_data_loss(key, code);
+        }
+        match verdict {
             Verdict::Written if mutant!(M7) && context.ambiguous => {
                 self.fail(key, place, Fate::NotWritten, Cause::Rejected(code));
             }
@@ -358,16 +383,12 @@ impl Producer {
                 self.retry(key, place, setback);
             }
             Verdict::Split => self.split(key, place, code),
-            Verdict::Renew => {
-                if lost {
-                    self.note_data_loss(key, code);
-                }
-                self.renew(key, place, code);
+            // Another epoch would begin another transaction (bugs: librdkafka #3575).
+            Verdict::Renew if self.transactions.is_some() => {
+                self.fail(key, place, Fate::NotWritten, Cause::Rejected(code));
             }
+            Verdict::Renew => self.renew(key, place, code),
             Verdict::Fail { fate, fatal } => {
-                if lost {
-                    self.note_data_loss(key, code);
-                }
                 let cause = match code {
                     ErrorCode::OutOfOrderSequenceNumber | ErrorCode::UnknownProducerId
                         if fate == Fate::Unknown =>
@@ -377,7 +398,7 @@ impl Producer {
                     _ => Cause::Rejected(code),
                 };
                 self.fail(key, place, fate, cause);
-                if fatal {
+                if fatal && !self.is_refused(code) {
                     self.fail_for_good(code);
                 }
             }
@@ -451,6 +472,14 @@ impl Producer {
         meta.obstacle = obstacle.clone();
         let attempts = meta.attempts;
         let fate = if meta.ambiguous { Fate::Unknown } else { Fate::NotWritten };
+        // What was answered is not on the network any more.
+        if ambiguous && code.is_none() {
+            self.note_straggler();
+        }
+        if self.is_aborting() {
+            self.fail(key, place, fate, Cause::TransactionAborted);
+            return;
+        }
         if attempts > self.config.retries {
             let cause = match (code, obstacle) {
                 (Some(code), _) => Cause::Rejected(code),
@@ -462,7 +491,12 @@ impl Producer {
             self.fail(key, place, fate, cause);
             return;
         }
-        let not_before = if at_once { self.now } else { self.retry_after(attempts) };
+        let not_before = match code {
+            _ if at_once => self.now,
+            // A transaction before this one is being completed: that takes milliseconds.
+            Some(ErrorCode::ConcurrentTransactions) => self.now.saturating_add(SOON),
+            _ => self.retry_after(attempts),
+        };
         self.note_retry(key, code, attempts);
         if let Some(partition) = self.partitions.get_mut(&key) {
             partition.line.retry_at(place, not_before);
@@ -500,6 +534,11 @@ impl Producer {
             partition.line.fail(place);
             return;
         }
+        if self.is_aborting() {
+            self.fail(key, place, Fate::NotWritten, Cause::TransactionAborted);
+            return;
+        }
+        let Some(partition) = self.partitions.get_mut(&key) else { return };
         let Slot::InFlight { batch, .. } = partition.line.remove(place) else {
             unreachable!("S1: an answer is for a batch in flight")
         };

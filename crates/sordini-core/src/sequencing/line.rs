@@ -30,6 +30,18 @@ pub struct ProducerIdentity {
     pub epoch: i16,
 }
 
+/// Why several batches may be on their way before the partition has answered the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Proof {
+    /// They may not: a broker without state would take any of them for the first.
+    None,
+    /// The broker itself holds a producer that it does not know to sequence 0 (KIP-890). Says
+    /// nothing of an epoch of the old protocol.
+    Guarded,
+    /// The partition acknowledged a batch of this id, so the broker holds state of it.
+    Acknowledged,
+}
+
 /// How this partition's batches are stamped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sequence {
@@ -38,10 +50,10 @@ enum Sequence {
     /// With the producer's identity, once there is one.
     Unclaimed,
     /// From here.
-    Claimed { identity: ProducerIdentity, next: i32, proven: bool },
+    Claimed { identity: ProducerIdentity, next: i32, proof: Proof },
     /// A batch of this identity failed for good, and left a gap: what was sent is awaited, then
-    /// the line takes a new epoch. `proven`: the broker is known to hold state of this id.
-    Broken { identity: ProducerIdentity, proven: bool },
+    /// the line takes a new epoch.
+    Broken { identity: ProducerIdentity, proof: Proof },
 }
 
 /// One partition's line.
@@ -49,6 +61,8 @@ enum Sequence {
 pub struct Line {
     slots: VecDeque<Slot>,
     sequence: Sequence,
+    /// Its batches belong to transactions.
+    transactional: bool,
     window: usize,
     last_acknowledged: Instant,
     /// The largest offset that was acknowledged.
@@ -78,6 +92,7 @@ impl Line {
         Self {
             slots: VecDeque::new(),
             sequence,
+            transactional: false,
             window,
             last_acknowledged: Instant::ZERO,
             last_offset: None,
@@ -91,6 +106,13 @@ impl Line {
     #[must_use]
     pub fn starting_at(self, first: i32) -> Self {
         Self { first, ..self }
+    }
+
+    /// The same line of a producer whose batches belong to transactions: it takes identities from
+    /// their coordinator only.
+    #[must_use]
+    pub fn in_transactions(self) -> Self {
+        Self { transactional: true, ..self }
     }
 
     /// The unresolved batches, oldest first.
@@ -207,7 +229,7 @@ impl Line {
         };
         match self.sequence {
             Sequence::Broken { .. } => false,
-            Sequence::Unclaimed | Sequence::Claimed { proven: false, .. } => place == 0,
+            Sequence::Unclaimed | Sequence::Claimed { proof: Proof::None, .. } => place == 0,
             Sequence::Claimed { .. } => place < REMEMBERED && unresolved() < self.window,
             Sequence::Unstamped => place < self.window,
         }
@@ -240,25 +262,48 @@ impl Line {
         }
     }
 
+    /// Was the line stamped with another identity, and is free to leave it?
+    #[must_use]
+    pub fn is_outdated(&self, identity: ProducerIdentity) -> bool {
+        self.slots.is_empty() && self.identity().is_some_and(|own| own != identity)
+    }
+
+    /// As [`Line::claim`], where the broker itself holds a producer that it does not know to
+    /// sequence 0 (KIP-890): nothing has to go alone.
+    pub fn claim_guarded(&mut self, identity: ProducerIdentity, now: Instant) {
+        self.claim(identity, now);
+        if let Sequence::Claimed { next, proof, .. } = &mut self.sequence {
+            *next = 0;
+            if *proof == Proof::None {
+                *proof = Proof::Guarded;
+            }
+        }
+    }
+
     /// Starts a sequence under `identity`, at 0. Batches that were definitely refused give their
     /// old stamps up.
     ///
     /// # Panics
     /// If a batch is still bound to its old stamp (S3).
     pub fn claim(&mut self, identity: ProducerIdentity, now: Instant) {
-        assert!(self.needs_identity(now), "S2: a sequence was given up without need");
+        let outdated = self.transactional && self.is_outdated(identity);
+        assert!(self.needs_identity(now) || outdated, "S2: a sequence was given up without need");
         // The broker holds a new epoch of an id it knows to sequence 0 itself; an id that it does
         // not know may begin anywhere, so the first batch goes alone (S4).
-        let proven = match self.sequence {
-            Sequence::Broken { identity: old, proven } => proven && old.id == identity.id,
-            Sequence::Unstamped | Sequence::Unclaimed | Sequence::Claimed { .. } => false,
+        let known = match self.sequence {
+            Sequence::Broken { identity: old, proof }
+            | Sequence::Claimed { identity: old, proof, .. } => {
+                proof == Proof::Acknowledged && old.id == identity.id
+            }
+            Sequence::Unstamped | Sequence::Unclaimed => false,
         };
+        let proof = if known { Proof::Acknowledged } else { Proof::None };
         let next = match self.sequence {
             Sequence::Unclaimed => self.first,
             _ if mutant!(M5) => 1,
             _ => 0,
         };
-        self.sequence = Sequence::Claimed { identity, next, proven };
+        self.sequence = Sequence::Claimed { identity, next, proof };
         self.slots.retain(|slot| !matches!(slot, Slot::Acknowledged { .. }));
         for place in 0..self.slots.len() {
             self.change(place, |slot| match slot {
@@ -278,7 +323,7 @@ impl Line {
     /// go on from there?
     #[must_use]
     pub fn is_proven(&self) -> bool {
-        matches!(self.sequence, Sequence::Claimed { proven: true, .. })
+        matches!(self.sequence, Sequence::Claimed { proof: Proof::Acknowledged, .. })
     }
 
     /// The largest offset that was acknowledged here, if one was told.
@@ -294,11 +339,11 @@ impl Line {
     /// If the batch may not be sent now.
     pub fn send(&mut self, place: usize, request: RequestId, now: Instant) -> &Stamped {
         let idle = now.saturating_since(self.last_acknowledged);
-        if let Sequence::Claimed { proven, .. } = &mut self.sequence
+        if let Sequence::Claimed { proof, .. } = &mut self.sequence
             && place == 0
             && idle > FORGOTTEN_AFTER
         {
-            *proven = false;
+            *proof = Proof::None;
         }
         let led = place == self.oldest_bound();
         let batch = match self.slots.remove(place) {
@@ -317,12 +362,18 @@ impl Line {
     }
 
     fn next_stamp(&mut self, count: u32) -> Stamp {
+        let transactional = self.transactional;
         match &mut self.sequence {
             Sequence::Unstamped => Stamp::NONE,
             Sequence::Claimed { identity, next, .. } => {
                 let base_sequence = *next;
                 *next = advance(*next, count);
-                Stamp { producer_id: identity.id, epoch: identity.epoch, base_sequence }
+                Stamp {
+                    producer_id: identity.id,
+                    epoch: identity.epoch,
+                    base_sequence,
+                    transactional,
+                }
             }
             Sequence::Unclaimed | Sequence::Broken { .. } => {
                 panic!("S2: a batch was stamped without a sequence")
@@ -366,7 +417,7 @@ impl Line {
     pub fn acknowledge(&mut self, place: usize, offset: Option<i64>, now: Instant) -> Slot {
         self.last_acknowledged = now;
         self.last_offset = self.last_offset.max(offset);
-        if let Sequence::Claimed { identity, proven, .. } | Sequence::Broken { identity, proven } =
+        if let Sequence::Claimed { identity, proof, .. } | Sequence::Broken { identity, proof } =
             &mut self.sequence
         {
             let stamp = match &self.slots[place] {
@@ -376,7 +427,9 @@ impl Line {
             };
             let of_this =
                 |stamp: Stamp| stamp.producer_id == identity.id && stamp.epoch == identity.epoch;
-            *proven |= stamp.is_some_and(of_this);
+            if stamp.is_some_and(of_this) {
+                *proof = Proof::Acknowledged;
+            }
         }
         let slot = self.slots.remove(place).expect("S1: the batch is in the line");
         if matches!(self.sequence, Sequence::Claimed { .. }) {
@@ -414,8 +467,8 @@ impl Line {
 
     /// The sequence cannot go on: a new epoch is needed once what was sent is resolved.
     pub fn break_sequence(&mut self) {
-        if let Sequence::Claimed { identity, proven, .. } = self.sequence {
-            self.sequence = Sequence::Broken { identity, proven };
+        if let Sequence::Claimed { identity, proof, .. } = self.sequence {
+            self.sequence = Sequence::Broken { identity, proof };
         }
         self.trim();
     }
@@ -426,8 +479,10 @@ impl Line {
         self.retry_at(place, not_before);
         self.break_sequence();
         self.not_before = not_before;
-        if let Sequence::Broken { proven, .. } = &mut self.sequence {
-            *proven &= !forgotten;
+        if let Sequence::Broken { proof, .. } = &mut self.sequence
+            && forgotten
+        {
+            *proof = Proof::None;
         }
     }
 
@@ -472,7 +527,7 @@ impl Line {
     #[cfg(test)]
     pub(crate) fn start_at(&mut self, identity: ProducerIdentity, next: i32) {
         assert!(self.slots.is_empty());
-        self.sequence = Sequence::Claimed { identity, next, proven: false };
+        self.sequence = Sequence::Claimed { identity, next, proof: Proof::None };
     }
 
     /// Takes all batches out, to fail them.

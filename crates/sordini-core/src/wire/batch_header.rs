@@ -18,11 +18,17 @@ pub struct Stamp {
     pub epoch: i16,
     /// The sequence number of the batch's first record.
     pub base_sequence: i32,
+    /// The batch belongs to the producer's open transaction.
+    pub transactional: bool,
 }
+
+/// The attribute of a batch that belongs to a transaction.
+const TRANSACTIONAL: i16 = 0x10;
 
 impl Stamp {
     /// The stamp of a producer that is not idempotent.
-    pub const NONE: Self = Self { producer_id: -1, epoch: -1, base_sequence: -1 };
+    pub const NONE: Self =
+        Self { producer_id: -1, epoch: -1, base_sequence: -1, transactional: false };
 }
 
 /// What the header says of the records behind it.
@@ -53,7 +59,8 @@ pub fn encode<'a>(
     // The broker sets the partition leader epoch; a producer sends -1.
     put(12, &(-1i32).to_be_bytes());
     put(16, &[2]);
-    put(21, &contents.codec.code().to_be_bytes());
+    let transactional = if stamp.transactional { TRANSACTIONAL } else { 0 };
+    put(21, &(contents.codec.code() | transactional).to_be_bytes());
     put(23, &(contents.count - 1).to_be_bytes());
     put(27, &contents.base_timestamp.to_be_bytes());
     put(35, &contents.max_timestamp.to_be_bytes());

@@ -209,7 +209,12 @@ fn a_header_says_what_it_was_told_under_a_checksum_others_compute_alike() {
     };
     let contents =
         Contents { codec: Codec::None, count: 1, base_timestamp: -5, max_timestamp: i64::MAX };
-    let stamp = Stamp { producer_id: i64::MAX - 1, epoch: 32_767, base_sequence: i32::MAX };
+    let stamp = Stamp {
+        producer_id: i64::MAX - 1,
+        epoch: 32_767,
+        base_sequence: i32::MAX,
+        transactional: false,
+    };
     let (first, second) = body.split_at(2);
     let header = batch_header::encode(contents, stamp, body.len(), [first, second]);
     let bytes = [&header[..], &body].concat();

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sordini_core::accumulator::counters::Metrics;
+use sordini_core::accumulator::number::TransactionNumber;
 use sordini_core::producer::io::Trace;
+use sordini_core::transaction::error::{AbortCause, TransactionOutcome};
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
@@ -27,6 +29,7 @@ enum Kind {
     Epoch,
     Codec,
     DataLoss,
+    Transaction,
 }
 
 struct Window {
@@ -110,9 +113,33 @@ impl Log {
             Trace::ProducerId { producer_id, epoch } => {
                 debug!(producer_id, epoch, "producer id acquired");
             }
+            Trace::TransactionBegun(transaction) => debug!(%transaction, "transaction begun"),
+            Trace::TransactionEnded { transaction, outcome } => {
+                self.transaction(*transaction, outcome);
+            }
             Trace::TopicGone { topic } => warn!(%topic, "topic was deleted or made anew"),
             Trace::Fatal(code) => error!(code = code.name(), "the producer cannot go on"),
             other => debug!(?other),
+        }
+    }
+
+    /// What the application asked for is no news; what it did not is.
+    fn transaction(&mut self, transaction: TransactionNumber, outcome: &TransactionOutcome) {
+        match outcome {
+            TransactionOutcome::Committed => debug!(%transaction, "transaction committed"),
+            TransactionOutcome::Aborted(AbortCause::Requested) => {
+                debug!(%transaction, "transaction aborted");
+            }
+            TransactionOutcome::Aborted(cause) => {
+                if self.admits(Kind::Transaction) {
+                    warn!(%transaction, cause = %plain(&cause.to_string()), "transaction aborted");
+                }
+            }
+            TransactionOutcome::Unknown => {
+                if self.admits(Kind::Transaction) {
+                    error!(%transaction, "it is not known whether the transaction was committed");
+                }
+            }
         }
     }
 
@@ -167,7 +194,9 @@ fn plain(text: &str) -> String {
 mod tests {
     use std::sync::{Arc, Mutex};
 
+    use sordini_core::accumulator::number::TransactionNumber;
     use sordini_core::producer::io::Trace;
+    use sordini_core::transaction::error::{AbortCause, TransactionOutcome};
     use tracing::span::{Attributes, Id, Record};
     use tracing::{Event, Level, Metadata, Subscriber};
 
@@ -202,6 +231,25 @@ mod tests {
         assert_eq!(plain("a\x1b[2Jb"), "a\u{fffd}[2Jb");
         let flood = plain(&"x".repeat(100_000));
         assert!(flood.len() < 3000 && flood.ends_with("x [cut]"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_transaction_that_ends_otherwise_than_it_was_told_to_is_warned_of() {
+        let levels = Levels::default();
+        let _here = tracing::subscriber::set_default(levels.clone());
+        let mut log = Log::new("client");
+        let transaction = TransactionNumber::NONE;
+        let cases = [
+            (TransactionOutcome::Committed, Level::DEBUG),
+            (TransactionOutcome::Aborted(AbortCause::Requested), Level::DEBUG),
+            (TransactionOutcome::Aborted(AbortCause::Abandoned), Level::WARN),
+            (TransactionOutcome::Aborted(AbortCause::Coordinator), Level::WARN),
+            (TransactionOutcome::Unknown, Level::ERROR),
+        ];
+        for (outcome, _) in &cases {
+            log.trace(&Trace::TransactionEnded { transaction, outcome: outcome.clone() });
+        }
+        assert_eq!(*levels.0.lock().expect("no panic"), cases.map(|(_, level)| level));
     }
 
     #[tokio::test(start_paused = true)]

@@ -23,7 +23,7 @@ use sordini_core::batch::sealed::Returned;
 use sordini_core::config::Address;
 use sordini_core::connection::ConnId;
 use sordini_core::producer::Producer as Machine;
-use sordini_core::producer::io::{Command, Delivered, Finished, Input, Output, Token};
+use sordini_core::producer::io::{Command, Delivered, Finished, Input, Output, Token, Trace};
 use sordini_core::time::{Clock, Instant, Now};
 use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep_until};
@@ -55,8 +55,7 @@ pub struct Driver {
     /// Fields of its own, so that a step can borrow parts of it at once.
     io: Io,
     machine: Machine,
-    tokens: BTreeMap<Token, oneshot::Sender<()>>,
-    next_token: u64,
+    tokens: BTreeMap<Token, oneshot::Sender<Finished>>,
     /// The last handle was dropped: nobody will see a report.
     unattended: bool,
     closed: bool,
@@ -106,7 +105,6 @@ impl Driver {
             io,
             machine,
             tokens: BTreeMap::new(),
-            next_token: 0,
             unattended: false,
             closed: false,
             rate: Rate::default(),
@@ -136,10 +134,16 @@ impl Driver {
     }
 
     /// One input, behind the deadlines that passed before it: the core's time only goes on, and a
-    /// deadline that an input overtook would never be told.
+    /// deadline that an input overtook would wait for the next.
     fn hand_in(&mut self, input: Input<'_>, news: &mut VecDeque<Input<'static>>) {
         let now = self.shared.clock.now();
-        self.pass_deadlines(now, news);
+        if !matches!(input, Input::Transmitted { .. }) {
+            self.pass_deadlines(now, news);
+        }
+        self.tell(now, input, news);
+    }
+
+    fn tell(&mut self, now: Now, input: Input<'_>, news: &mut VecDeque<Input<'static>>) {
         // A connection that the core has given up meanwhile is none of its concern any more.
         let wanted = match &input {
             Input::ConnectFailed { conn, .. } | Input::Disconnected { conn, .. } => {
@@ -156,8 +160,17 @@ impl Driver {
         }
     }
 
+    /// What the network took is told first: after a pause of the whole process a deadline may give
+    /// up a connection, and what was written on it would count as never sent (S7).
     fn pass_deadlines(&mut self, now: Now, news: &mut VecDeque<Input<'static>>) {
-        if self.machine.poll_timeout().is_some_and(|due| due <= now.mono) {
+        let is_due = |machine: &Machine| machine.poll_timeout().is_some_and(|due| due <= now.mono);
+        while is_due(&self.machine)
+            && let Some(at) = news.iter().position(|it| matches!(it, Input::Transmitted { .. }))
+            && let Some(written) = news.remove(at)
+        {
+            self.tell(now, written, news);
+        }
+        if is_due(&self.machine) {
             self.machine.handle_timeout(now);
             self.drain(news);
         }
@@ -200,11 +213,30 @@ impl Driver {
             Output::HandBack(returned) => self.hand_back(returned),
             Output::Finish { token, result } => {
                 self.closed |= result == Finished::Closed;
-                if let Some(done) = self.tokens.remove(&token) {
-                    let _ = done.send(());
-                }
+                self.answer(token, result);
             }
-            Output::Trace(trace) => self.io.log.trace(&trace),
+            Output::Trace(trace) => {
+                self.remember(&trace);
+                self.io.log.trace(&trace);
+            }
+        }
+    }
+
+    fn answer(&mut self, token: Token, result: Finished) {
+        if let Some(done) = self.tokens.remove(&token) {
+            // Who has stopped to wait has taken nothing back by that.
+            let _ = done.send(result);
+        }
+    }
+
+    /// Keeps what became of transactions, for who asks later.
+    fn remember(&self, trace: &Trace) {
+        match trace {
+            Trace::TransactionBegun(transaction) => self.shared.history.begun(*transaction),
+            Trace::TransactionEnded { transaction, outcome } => {
+                self.shared.history.ended(*transaction, outcome);
+            }
+            _ => {}
         }
     }
 
@@ -240,19 +272,12 @@ impl Driver {
         let mut any = false;
         while let Some(request) = self.shared.next_request() {
             any = true;
-            let token = Token(self.next_token);
-            self.next_token += 1;
-            let command = match request {
-                Request::Flush { mark, done } => {
-                    self.tokens.insert(token, done);
-                    Command::Flush { token, mark }
-                }
-                Request::Close { deadline, done } => {
-                    self.unattended |= done.is_none();
-                    self.tokens.extend(done.map(|done| (token, done)));
-                    Command::Close { token, deadline }
-                }
-            };
+            let Request { token, command, done } = request;
+            if let (Command::Close { .. }, None) = (&command, &done) {
+                // Whoever has the report of a close drops its handle before this task goes on.
+                self.unattended |= !self.closed;
+            }
+            self.tokens.extend(done.map(|done| (token, done)));
             self.feed(Input::Command(command));
         }
         any
@@ -406,6 +431,8 @@ impl Drop for Driver {
             match output {
                 Output::Deliver(delivered) => self.deliver(delivered),
                 Output::HandBack(returned) => self.hand_back(returned),
+                Output::Finish { token, result } => self.answer(token, result),
+                Output::Trace(trace) => self.remember(&trace),
                 _ => {}
             }
         }

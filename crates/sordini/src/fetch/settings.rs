@@ -85,7 +85,7 @@ pub struct Settings {
     pub bootstrap: Vec<Address>,
     /// `client.id`: default `sordini`.
     pub client_id: String,
-    /// `isolation.level`: default read_committed (Java's is read_uncommitted).
+    /// `isolation.level`: default read_uncommitted, as Java's.
     pub isolation: Isolation,
     /// `fetch.max.bytes`: of one answer; default 8 MiB.
     pub fetch_max_bytes: i32,
@@ -113,7 +113,7 @@ impl Default for Settings {
         Self {
             bootstrap: Vec::new(),
             client_id: "sordini".into(),
-            isolation: Isolation::ReadCommitted,
+            isolation: Isolation::ReadUncommitted,
             fetch_max_bytes: 8 << 20,
             partition_max_bytes: 1 << 20,
             fetch_max_wait: Duration::from_millis(500),

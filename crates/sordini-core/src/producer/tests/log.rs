@@ -49,7 +49,7 @@ impl Log {
             self.ids.extend(&batch.ids);
             return Appended::At(base);
         }
-        let Stamp { producer_id, epoch, base_sequence: first } = batch.stamp;
+        let Stamp { producer_id, epoch, base_sequence: first, .. } = batch.stamp;
         let last = after(first, batch.ids.len() as u32 - 1);
         if let Some(refused) = self.check(producer_id, epoch, first, last) {
             return refused;

@@ -517,6 +517,32 @@ fn a_topic_made_anew_without_ids_while_nobody_listened_is_written_to_again() {
 }
 
 #[test]
+fn a_topic_made_anew_without_ids_while_it_had_no_leader_is_written_to_again() {
+    // D1: nobody is believed to lead, so nobody can deny it.
+    let mut world = World::with(2, 1, |_| {});
+    for node in 1..=2 {
+        world.node(node).limit(ApiKey::Metadata, (0, 9));
+        world.node(node).limit(ApiKey::Produce, (0, 9));
+    }
+    let first = world.send();
+    world.settle();
+    assert!(world.is_resolved(first));
+    world.model.part(&("t".into(), 0)).leader = -1;
+    world.model.part(&("t".into(), 0)).epoch = 7;
+    let id = world.send();
+    world.run(2000);
+    world.model.topics.remove("t");
+    world.monitor.start = 1;
+    world.model.create("t", 1);
+    world.model.part(&("t".into(), 0)).leader = 2;
+    world.model.part(&("t".into(), 0)).epoch = 0;
+    world.run(5000);
+    world.assert_written(&[id]);
+    world.model.lossy = true;
+    world.end();
+}
+
+#[test]
 fn a_silent_bootstrap_server_does_not_keep_the_next_from_being_tried() {
     // D5, D6
     use crate::config::Address;

@@ -93,7 +93,7 @@ impl Monitor {
     }
 
     fn check_sequence(&mut self, batch: &Batch, too_large: &BTreeSet<(Tp, Stamp)>) {
-        let Stamp { producer_id, epoch, base_sequence: base } = batch.stamp;
+        let Stamp { producer_id, epoch, base_sequence: base, .. } = batch.stamp;
         self.epochs.insert((producer_id, epoch));
         let start = self.start;
         let stream = (batch.stream.clone(), producer_id, epoch);

@@ -57,6 +57,7 @@ impl Batch {
             producer_id: header.producer_id,
             epoch: header.producer_epoch,
             base_sequence: header.base_sequence,
+            transactional: header.is_transactional(),
         };
         let name = if topic_id.is_zero() { tp.0.clone() } else { topic_id.to_string() };
         Self { stream: (name, tp.1), tp, stamp, ids, bytes }

@@ -46,6 +46,12 @@ impl Story {
         Self { line, now: Instant::from_millis(1000), batches: 0, requests: 0 }
     }
 
+    /// Of batches of transactions.
+    fn transactional() -> Self {
+        let story = Self::new(true);
+        Self { line: story.line.in_transactions(), ..story }
+    }
+
     /// Claimed, and acknowledged once.
     fn proven() -> Self {
         let mut story = Self::new(true);
@@ -366,6 +372,20 @@ fn a_new_epoch_of_a_known_id_needs_no_probing_and_of_an_unknown_one_it_does() {
     assert!(!acknowledged(true, 7, true), "the broker said that it knows nothing");
     assert!(!acknowledged(false, 8, true), "another id");
     assert!(!acknowledged(false, 7, false), "nothing was ever acknowledged");
+}
+
+#[test]
+fn a_brokers_guard_says_nothing_of_an_epoch_of_the_old_protocol() {
+    // A4, E1: nothing was acknowledged when the protocol changed
+    let mut story = Story::transactional();
+    story.line.claim_guarded(identity(0), story.now);
+    assert!(!story.line.is_proven());
+    story.line.claim(identity(1), story.now);
+    story.push(1);
+    assert_eq!(story.send_all(), [(1, 0)]);
+    assert!(!story.line.has_room(), "the first goes alone");
+    story.line.acknowledge(0, Some(0), story.now);
+    assert!(story.line.is_proven() && story.line.has_room());
 }
 
 #[test]

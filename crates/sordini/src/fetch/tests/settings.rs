@@ -8,7 +8,7 @@ fn settings_have_the_names_of_kafkas_consumer() {
     for (name, value) in [
         ("bootstrap.servers", "a:1, [::1]:2,PLAINTEXT://c:3"),
         ("client.id", "me"),
-        ("isolation.level", "read_uncommitted"),
+        ("isolation.level", "read_committed"),
         ("fetch.max.bytes", "77"),
         ("fetch.max.wait.ms", "5"),
         ("security.protocol", "PLAINTEXT"),
@@ -18,7 +18,7 @@ fn settings_have_the_names_of_kafkas_consumer() {
     let addresses = [("a", 1), ("::1", 2), ("c", 3)].map(|(host, port)| Address::new(host, port));
     assert_eq!(settings.bootstrap, addresses);
     assert_eq!(settings.bootstrap_text(), "a:1,[::1]:2,c:3");
-    assert_eq!(settings.isolation, Isolation::ReadUncommitted);
+    assert_eq!(settings.isolation, Isolation::ReadCommitted);
     assert_eq!(settings.fetch_max_bytes, 77);
     assert_eq!(settings.fetch_max_wait, Duration::from_millis(5));
 }

@@ -1,0 +1,174 @@
+//! `produce --transaction`: a transaction's lines are in the topic together, or all in `--failed`.
+
+mod support;
+
+use std::io::Write;
+
+use support::{Desk, lines, numbers, sorted, wait_for};
+
+const ID: [&str; 2] = ["-X", "transactional.id=import"];
+
+fn with<'a>(args: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
+    [args, more].concat()
+}
+
+/// What readers of this isolation level see of topic `t` now.
+fn seen(desk: &Desk, address: &str, level: &str) -> Vec<Vec<u8>> {
+    let args = ["tail", "t", "-b", address, "--exit-at-end", "--isolation", level];
+    sorted(desk.run(&args).expect(0).lines())
+}
+
+/// A commit returns when the coordinator has decided; the markers that show it to readers follow.
+fn becomes(desk: &Desk, address: &str, expected: &[Vec<u8>]) {
+    wait_for("what is committed", || seen(desk, address, "read_committed") == expected);
+}
+
+/// The input's numbers as lines, sorted as text.
+fn expected(numbers: impl IntoIterator<Item = usize>) -> Vec<Vec<u8>> {
+    sorted(numbers.into_iter().map(|number| number.to_string().into_bytes()).collect())
+}
+
+#[test]
+fn so_many_lines_make_a_transaction_and_the_last_one_has_fewer() {
+    let desk = Desk::new();
+    let broker = desk.serve(&[]);
+    let to = ["-b", &broker.address, "--json", "--failed", "left"];
+    let args = with(&["produce", "t", "in", "--transaction", "30"], &to);
+    desk.write("in", numbers(100));
+    let ended = desk.run(&with(&args, &ID)).expect(0);
+    let summary = ended.json();
+    assert_eq!(summary["transactions"]["committed"], 4, "{summary}");
+    assert_eq!(summary["transactions"]["aborted"], 0, "{summary}");
+    assert_eq!(summary["transactions"]["unknown"], 0, "{summary}");
+    assert_eq!((&summary["delivered"], &summary["accepted"]), (&100.into(), &100.into()));
+    becomes(&desk, &broker.address, &expected(0..100));
+    assert_eq!(desk.read("left"), b"", "what is committed was taken out again");
+}
+
+#[test]
+fn the_whole_input_is_in_the_topic_or_not_at_all() {
+    let desk = Desk::new();
+    let broker = desk.serve(&[]);
+    let to = ["-b", &broker.address, "--json", "--failed", "left", "--from-json"];
+    let args = with(&["produce", "t", "in", "--transaction", "all"], &to);
+    let args = with(&args, &ID);
+    let good = |number: usize| format!("{{\"value\":\"{number}\"}}\n");
+    let mut input: String = (0..1000).map(good).collect();
+    desk.write("in", &input);
+    let summary = desk.run(&args).expect(0).json();
+    assert_eq!(summary["transactions"]["committed"], 1, "{summary}");
+    becomes(&desk, &broker.address, &expected(0..1000));
+
+    input.push_str("no object\n");
+    input.extend((0..10).map(good));
+    desk.write("in", &input);
+    let ended = desk.run(&args).expect_error(1, &["line 1001", "whole input"]);
+    let summary = ended.json();
+    assert_eq!(summary["transactions"]["aborted"], 1, "{summary}");
+    assert_eq!(summary["delivered"], 0, "{summary}");
+    assert_eq!(summary["failed"], 1000, "{summary}");
+    assert_eq!(summary["rejected"], 11, "{summary}");
+    assert_eq!(desk.read("left"), input.as_bytes(), "unchanged, and in order");
+    becomes(&desk, &broker.address, &expected(0..1000));
+}
+
+#[test]
+fn a_line_that_is_rejected_costs_its_transaction_and_no_other() {
+    let desk = Desk::new();
+    let broker = desk.serve(&[]);
+    let line = |number: usize| match number {
+        14 => "no object\n".to_owned(),
+        number => format!("{{\"value\":\"{number}\"}}\n"),
+    };
+    desk.write("in", (0..30).map(line).collect::<String>());
+    let to = ["-b", &broker.address, "--json", "--failed", "left", "--from-json"];
+    let args = with(&["produce", "t", "in", "--transaction", "10"], &to);
+    let summary = desk.run(&with(&args, &ID)).expect_error(1, &["line 15"]).json();
+    // 0 to 9; 10 to 13 with the broken one; 15 to 24; 25 to 29.
+    assert_eq!(summary["transactions"]["committed"], 3, "{summary}");
+    assert_eq!(summary["transactions"]["aborted"], 1, "{summary}");
+    assert_eq!((&summary["failed"], &summary["rejected"]), (&4.into(), &1.into()));
+    assert_eq!(summary["complete"], true, "{summary}");
+    assert_eq!(desk.read("left"), (10..15).map(line).collect::<String>().as_bytes());
+    let visible = expected((0..10).chain(15..30));
+    becomes(&desk, &broker.address, &visible);
+}
+
+#[test]
+fn ctrl_c_aborts_the_open_transaction_and_hands_its_lines_back() {
+    let desk = Desk::new();
+    let broker = desk.serve(&[]);
+    let to = ["-b", &broker.address, "--json", "--failed", "left"];
+    let args = with(&["produce", "t", "--transaction", "all"], &to);
+    let mut running = desk.start(&with(&args, &ID));
+    let mut input = running.stdin();
+    input.write_all(numbers(50).as_bytes()).expect("it reads");
+    input.flush().expect("it reads");
+    wait_for("the lines", || {
+        let args = ["tail", "t", "-b", &broker.address, "--exit-at-end"];
+        let read = desk.run(&args);
+        read.code() == 0 && read.lines().len() == 50
+    });
+    assert!(seen(&desk, &broker.address, "read_committed").is_empty(), "it is open");
+    running.signal("INT");
+    let ended = running.end().expect(130);
+    drop(input);
+    let summary = ended.json();
+    assert_eq!(summary["transactions"]["aborted"], 1, "{summary}");
+    assert_eq!((&summary["failed"], &summary["complete"]), (&50.into(), &false.into()));
+    assert_eq!(lines(&desk.read("left")).len(), 50);
+    assert!(seen(&desk, &broker.address, "read_committed").is_empty());
+    assert_eq!(seen(&desk, &broker.address, "read_uncommitted"), expected(0..50), "the default");
+}
+
+#[test]
+fn a_run_after_one_that_was_killed_aborts_what_that_had_open() {
+    let desk = Desk::new();
+    let broker = desk.serve(&[]);
+    let args = ["produce", "t", "--transaction", "all", "-b", &broker.address];
+    let mut running = desk.start(&with(&args, &ID));
+    let mut input = running.stdin();
+    input.write_all(numbers(50).as_bytes()).expect("it reads");
+    input.flush().expect("it reads");
+    wait_for("the lines", || {
+        let args = ["tail", "t", "-b", &broker.address, "--exit-at-end"];
+        let read = desk.run(&args);
+        read.code() == 0 && read.lines().len() == 50
+    });
+    running.kill();
+    desk.write("in", "next\n");
+    let args = ["produce", "t", "in", "--transaction", "all", "-b", &broker.address];
+    desk.run(&with(&args, &ID)).expect(0);
+    becomes(&desk, &broker.address, &[b"next".to_vec()]);
+}
+
+#[test]
+fn two_runs_with_one_id_do_not_both_write() {
+    let desk = Desk::new();
+    let broker = desk.serve(&[]);
+    let args = ["produce", "t", "--transaction", "all", "-b", &broker.address, "--failed", "left"];
+    let mut older = desk.start(&with(&args, &ID));
+    let mut input = older.stdin();
+    input.write_all(numbers(50).as_bytes()).expect("it reads");
+    input.flush().expect("it reads");
+    wait_for("the lines", || {
+        let args = ["tail", "t", "-b", &broker.address, "--exit-at-end"];
+        let read = desk.run(&args);
+        read.code() == 0 && read.lines().len() == 50
+    });
+    desk.write("in", "newer\n");
+    let args = ["produce", "t", "in", "--transaction", "all", "-b", &broker.address];
+    desk.run(&with(&args, &ID)).expect(0);
+    drop(input);
+    older.end().expect_error(1, &["transactional.id"]);
+    assert_eq!(lines(&desk.read("left")).len(), 50);
+    becomes(&desk, &broker.address, &[b"newer".to_vec()]);
+}
+
+#[test]
+fn a_file_that_lines_can_not_be_taken_out_of_again_is_refused() {
+    let desk = Desk::new();
+    desk.write("in", "1\n");
+    let args = ["produce", "t", "in", "--transaction", "all", "--failed", "/dev/null"];
+    desk.run(&with(&args, &ID)).expect_error(2, &["--failed /dev/null", "name a file"]);
+}
