@@ -3,6 +3,8 @@
 //
 //	franz produce BROKER TOPIC CODEC   codec: none gzip snappy lz4 zstd; a line is KEY<TAB>VALUE
 //	franz consume BROKER TOPIC COUNT   reads all partitions from their start, without a group
+//	franz write BROKER TOPIC PARTITIONS ID COUNT      numbers in transactions, every fifth aborted
+//	franz read BROKER TOPIC PARTITIONS ISOLATION      to the end: read_committed, read_uncommitted
 package main
 
 import (
@@ -34,8 +36,9 @@ func main() {
 }
 
 func run(args []string) error {
-	if len(args) != 4 {
-		return errors.New("want: produce BROKER TOPIC CODEC, or consume BROKER TOPIC COUNT")
+	wanted := map[string]int{"produce": 4, "consume": 4, "write": 6, "read": 5}
+	if len(args) == 0 || len(args) != wanted[args[0]] {
+		return errors.New("want: produce, consume, write or read, as main.go says")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
@@ -48,6 +51,19 @@ func run(args []string) error {
 			return err
 		}
 		return consume(ctx, args[1], args[2], count)
+	case "write", "read":
+		partitions, err := strconv.ParseInt(args[3], 10, 32)
+		if err != nil {
+			return err
+		}
+		if args[0] == "read" {
+			return readNumbers(ctx, args[1], args[2], int(partitions), args[4])
+		}
+		count, err := strconv.Atoi(args[5])
+		if err != nil {
+			return err
+		}
+		return writeNumbers(ctx, args[1], args[2], int32(partitions), args[4], count)
 	}
 	return fmt.Errorf("what is %s?", args[0])
 }

@@ -1,4 +1,5 @@
-//! Clients that we did not write: Java's console tools, kcat (librdkafka) and franz-go.
+//! Clients that we did not write: Java's console tools, librdkafka (kcat and its Python binding) and
+//! franz-go.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -6,8 +7,10 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::judge::Isolation;
 use crate::kafka::tool;
 use crate::lines::Lines;
+use crate::numbers::{Seen, Told};
 use crate::process::{self, Input};
 use crate::root;
 
@@ -178,4 +181,117 @@ fn go() -> Command {
     let mut go = Command::new("go");
     go.current_dir(root().join("interop/franz")).env("GOFLAGS", "-mod=readonly");
     go
+}
+
+/// What a foreign client's reader printed of numbers in a topic.
+fn numbers(mut reader: Command) -> Seen {
+    let read = process::run(&mut reader, Input::Nothing, DEADLINE).ok();
+    Seen::from_lines(read.text()).unwrap_or_else(|error| panic!("{error}: {read}"))
+}
+
+/// What a foreign client's writer says of its numbers, once it has come to its end.
+fn written(mut writer: Command) -> Told {
+    let wrote = process::run(&mut writer, Input::Nothing, DEADLINE).ok();
+    let told = Told::parse(wrote.text()).unwrap_or_else(|error| panic!("{error}: {wrote}"));
+    assert!(told.ended, "{wrote}");
+    told
+}
+
+impl Franz {
+    /// So many numbers, each in one transaction to every partition; every fifth is aborted.
+    #[must_use]
+    pub fn write_numbers(&self, bootstrap: &str, topic: &str, partitions: u64, count: u64) -> Told {
+        let mut write = Command::new(&self.program);
+        write.args(["write", bootstrap, topic, &partitions.to_string(), topic, &count.to_string()]);
+        written(write)
+    }
+
+    /// All numbers of a topic, each partition of which ends with a marker.
+    #[must_use]
+    pub fn read_numbers(
+        &self,
+        bootstrap: &str,
+        topic: &str,
+        partitions: u64,
+        isolation: Isolation,
+    ) -> Seen {
+        let mut read = Command::new(&self.program);
+        read.args(["read", bootstrap, topic, &partitions.to_string(), isolation.name()]);
+        numbers(read)
+    }
+}
+
+/// librdkafka with its transactions, which kcat does not offer: by its Python binding.
+pub struct Librdkafka(TempDir);
+
+impl Librdkafka {
+    /// Installs it into a folder of its own; its wheel has librdkafka in it.
+    ///
+    /// # Panics
+    /// If it cannot be installed.
+    #[must_use]
+    pub fn install() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+        pip.arg("--root-user-action=ignore").arg("--target").arg(dir.path());
+        pip.arg("-r").arg(root().join("interop/librdkafka/requirements.txt"));
+        drop(process::run(&mut pip, Input::Nothing, Duration::from_secs(300)).ok());
+        Self(dir)
+    }
+
+    fn run(&self, verb: &str, bootstrap: &str, topic: &str, partitions: u64) -> Command {
+        let mut python = Command::new("python3");
+        python.arg(root().join("interop/librdkafka/numbers.py")).env("PYTHONPATH", self.0.path());
+        python.env("PYTHONDONTWRITEBYTECODE", "1");
+        python.args([verb, bootstrap, topic, &partitions.to_string()]);
+        python
+    }
+
+    /// So many numbers, each in one transaction to every partition; every fifth is aborted. Each
+    /// commits itself as the offset of `group` in partition 0.
+    #[must_use]
+    pub fn write_numbers(
+        &self,
+        bootstrap: &str,
+        topic: &str,
+        partitions: u64,
+        count: u64,
+        group: &str,
+    ) -> Told {
+        let mut write = self.run("write", bootstrap, topic, partitions);
+        write.args([topic, &count.to_string(), group]);
+        written(write)
+    }
+
+    /// All numbers of a topic.
+    #[must_use]
+    pub fn read_numbers(
+        &self,
+        bootstrap: &str,
+        topic: &str,
+        partitions: u64,
+        isolation: Isolation,
+    ) -> Seen {
+        let mut read = self.run("read", bootstrap, topic, partitions);
+        read.arg(isolation.name());
+        numbers(read)
+    }
+
+    /// The group's committed offsets, partition by partition.
+    ///
+    /// # Panics
+    /// If it cannot tell.
+    #[must_use]
+    pub fn committed(
+        &self,
+        bootstrap: &str,
+        topic: &str,
+        partitions: u64,
+        group: &str,
+    ) -> Vec<Option<u64>> {
+        let mut ask = self.run("committed", bootstrap, topic, partitions);
+        let told = process::run(ask.arg(group), Input::Nothing, DEADLINE).ok();
+        serde_json::from_str(told.text()).unwrap_or_else(|error| panic!("{error}: {told}"))
+    }
 }

@@ -29,11 +29,57 @@ pub fn read_topic(bootstrap: &str, topic: &str) -> Verdict {
 /// If it cannot be read.
 #[must_use]
 pub fn read_records(bootstrap: &str, topic: &str) -> String {
-    let read = verify(&["--bootstrap-server", bootstrap, "--topic", topic, "--records"]).ok();
-    read.text().to_owned()
+    read_records_as(bootstrap, topic, Isolation::ReadCommitted).0
+}
+
+/// Whose records a reader sees: Kafka's `isolation.level`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "the protocol has no third value")]
+pub enum Isolation {
+    /// Those of committed transactions, and of none.
+    ReadCommitted,
+    /// Those of aborted and open ones too.
+    ReadUncommitted,
+}
+
+impl Isolation {
+    /// As a client's setting.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ReadCommitted => "read_committed",
+            Self::ReadUncommitted => "read_uncommitted",
+        }
+    }
+}
+
+/// What [`read_records`] returns, at this isolation, with what there is in sum.
+///
+/// # Panics
+/// If it cannot be read.
+#[must_use]
+pub fn read_records_as(bootstrap: &str, topic: &str, isolation: Isolation) -> (String, Verdict) {
+    let args = ["--bootstrap-server", bootstrap, "--topic", topic, "--records"];
+    let read = verify(&[&args[..], &["--isolation", isolation.name()]].concat()).ok();
+    // The summary comes last; before it the client may have warned of a broker that is gone.
+    let summary = read.stderr.rfind("{\"topic\":").map_or("", |at| &read.stderr[at..]);
+    let verdict = serde_json::from_str(summary).unwrap_or_else(|e| panic!("{e}: {read}"));
+    (read.text().to_owned(), Verdict(verdict))
 }
 
 impl Verdict {
+    /// The partitions with a transaction that neither committed nor aborted, or whose end is not
+    /// replicated: a read_committed reader stops before their high watermark.
+    ///
+    /// # Panics
+    /// If there are no partitions.
+    #[must_use]
+    pub fn open(&self) -> Vec<u64> {
+        let partitions = self.0["partitions"].as_array().expect("a summary has partitions");
+        let open = partitions.iter().filter(|it| it["end_offset"] != it["high_watermark"]);
+        open.map(|it| it["partition"].as_u64().expect("a number")).collect()
+    }
+
     /// A number of the summary, such as `records` or `duplicate_values`.
     ///
     /// # Panics

@@ -33,6 +33,15 @@ impl Kafka {
     /// If it does not come up, with what the script printed.
     #[must_use]
     pub fn up(version: &str, nodes: u32, settings: &[&str]) -> Self {
+        Self::up_with(version, nodes, settings, &[])
+    }
+
+    /// [`Kafka::up`] with features finalized from the first start on, `name=level`.
+    ///
+    /// # Panics
+    /// If it does not come up, with what the script printed.
+    #[must_use]
+    pub fn up_with(version: &str, nodes: u32, settings: &[&str], features: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let mut guard = guard(dir.path(), version);
         let lifeline = guard.stdin.take();
@@ -42,6 +51,9 @@ impl Kafka {
         up.args(["--nodes", &nodes.to_string(), "--port", &free_base().to_string()]);
         for setting in settings {
             up.args(["--set", setting]);
+        }
+        for feature in features {
+            up.args(["--feature", feature]);
         }
         // The first time it fetches a hundred megabytes.
         let up = process::run(&mut up, Input::Nothing, Duration::from_secs(600)).ok();
@@ -87,6 +99,31 @@ impl Kafka {
         leader
             .and_then(|leader| leader.trim().parse().ok())
             .unwrap_or_else(|| panic!("no leader of {topic} [{partition}]: {described}"))
+    }
+
+    /// The level at which a feature is finalized, as Java's admin client tells; `None` if these
+    /// brokers do not know it.
+    ///
+    /// # Panics
+    /// If it has no level.
+    #[must_use]
+    pub fn feature(&self, name: &str) -> Option<u16> {
+        let args = ["--bootstrap-server", self.bootstrap(), "describe"];
+        let described = tool("FeatureCommand", &args, Input::Nothing).ok();
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let mut lines = described.text().lines().map(words);
+        let line = lines.find(|words| words.get(1).is_some_and(|word| word == name))?;
+        let level = line.iter().skip_while(|word| *word != "FinalizedVersionLevel:").nth(1);
+        let level = level.and_then(|word| word.parse().ok());
+        Some(level.unwrap_or_else(|| panic!("no level of {name}: {described}")))
+    }
+
+    /// Finalizes a feature at another level while the cluster runs.
+    pub fn set_feature(&self, name: &str, level: u16) {
+        let verb = if self.feature(name) > Some(level) { "downgrade" } else { "upgrade" };
+        let feature = format!("{name}={level}");
+        let args = ["--bootstrap-server", self.bootstrap(), verb, "--feature", &feature];
+        drop(tool("FeatureCommand", &args, Input::Nothing).ok());
     }
 
     /// SIGSTOP: it keeps its connections and answers nothing.
@@ -140,6 +177,14 @@ pub fn tool(class: &str, args: &[&str], input: Input) -> Finished {
     let mut run = script(VERSIONS[0]);
     run.arg("run").arg(class).args(args);
     process::run(&mut run, input, TOOL)
+}
+
+/// interop/kafka/txn/Txn.java with the newest client; it becomes the process itself.
+#[must_use]
+pub fn txn(verb: &str) -> Command {
+    let mut run = script(VERSIONS[0]);
+    run.arg("txn").arg(verb);
+    run
 }
 
 /// Runs interop/kafka/verify/Verify.java.

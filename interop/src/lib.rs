@@ -2,16 +2,22 @@
 //!
 //! The tests under `tests/` start the real programs and let others say what happened: the Java
 //! client reads what `sordini produce` wrote, and kcat, franz-go and Java write to and read from
-//! `sordini serve`. This library holds what they have in common. It uses no crate of sordini's.
+//! `sordini serve`. This library holds what they have in common. It uses no crate of sordini's;
+//! the programs under `bin` do.
 
 #![forbid(unsafe_code)]
 
+pub mod dialogue;
 pub mod foreign;
 pub mod judge;
 pub mod kafka;
 pub mod lines;
+pub mod numbers;
 pub mod process;
 pub mod sordini;
+pub mod times;
+pub mod transactions;
+pub mod trouble;
 
 /// A program that a test cannot do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,24 +28,28 @@ pub enum Need {
     Kcat,
     /// The Go toolchain: franz-go.
     Go,
+    /// Python with pip: librdkafka's transactions.
+    Python,
 }
 
 impl Need {
     fn missing(self) -> Option<&'static str> {
-        let works = |name: &str, arg: &str| {
+        let works = |name: &str, args: &[&str]| {
             let mut command = std::process::Command::new(name);
-            command.arg(arg).stdin(std::process::Stdio::null());
+            command.args(args).stdin(std::process::Stdio::null());
             command.output().is_ok_and(|output| output.status.success())
         };
         let found = match self {
-            Self::Kafka => works("javac", "-version") && works("mvn", "-v"),
-            Self::Kcat => works("kcat", "-V"),
-            Self::Go => works("go", "version"),
+            Self::Kafka => works("javac", &["-version"]) && works("mvn", &["-v"]),
+            Self::Kcat => works("kcat", &["-V"]),
+            Self::Go => works("go", &["version"]),
+            Self::Python => works("python3", &["-m", "pip", "--version"]),
         };
         let what = match self {
             Self::Kafka => "a JDK and Maven",
             Self::Kcat => "kcat",
             Self::Go => "Go",
+            Self::Python => "Python with pip",
         };
         (!found).then_some(what)
     }

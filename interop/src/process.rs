@@ -215,8 +215,25 @@ pub fn listens(port: u16) -> bool {
 /// If the system has none.
 #[must_use]
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("bound").port()
+    free_ports(1)
+}
+
+/// As [`free_port`], with `count - 1` free ones behind it.
+///
+/// # Panics
+/// If the system has none.
+#[must_use]
+pub fn free_ports(count: u16) -> u16 {
+    for _ in 0..100 {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let first = listener.local_addr().expect("bound").port();
+        let mut rest = (1..count).map(|more| first.checked_add(more));
+        let free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+        if rest.all(|port| port.is_some_and(free)) {
+            return first;
+        }
+    }
+    panic!("no {count} free ports in a row");
 }
 
 fn shown(command: &Command) -> String {

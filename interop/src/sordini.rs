@@ -65,7 +65,8 @@ impl Serve {
     pub fn up(args: &[&str]) -> Self {
         let mut serve = Self {
             running: None,
-            port: process::free_port(),
+            // One for each node of a cluster, of which tests have three at most.
+            port: process::free_ports(3),
             data: tempfile::tempdir().expect("a temporary folder"),
             args: args.iter().map(|&arg| arg.to_owned()).collect(),
         };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use sordini_interop::lines::Lines;
 use sordini_interop::process::{self, Finished, Input};
 use sordini_interop::sordini::{Serve, produce, sordini, summary};
-use sordini_interop::{Need, can_run, foreign, judge, root};
+use sordini_interop::{Need, can_run, foreign, judge, root, transactions};
 
 const DEADLINE: Duration = Duration::from_secs(120);
 
@@ -120,5 +120,22 @@ fn java_reads_every_codec_that_sordini_wrote_to_its_own_broker() {
     for codec in topics {
         let dumps = judge::dump_topic(serve.data(), codec, judge::ALL_FILES);
         judge::assert_stored_as(&dumps, codec);
+    }
+}
+
+#[test]
+fn foreign_transactions_find_a_coordinator() {
+    let needs = [Need::Kafka, Need::Go, Need::Python];
+    if !can_run("foreign_transactions_find_a_coordinator", &needs) {
+        return;
+    }
+    for nodes in [&["--partitions", "3"][..], &["--partitions", "3", "--nodes", "3"]] {
+        let mut serve = Serve::up(nodes);
+        transactions::written_and_read_by_all(&serve.bootstrap(), |topic| {
+            let mut create = sordini();
+            create.args(["topic", "create", "-b", &serve.bootstrap(), topic]);
+            drop(process::run(create.args(["--partitions", "3"]), Input::Nothing, DEADLINE).ok());
+        });
+        drop(serve.stop());
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sordini_interop::kafka::{Kafka, VERSIONS};
 use sordini_interop::lines::Lines;
 use sordini_interop::process::Input;
-use sordini_interop::{Need, can_run, foreign, judge};
+use sordini_interop::{Need, can_run, foreign, judge, transactions};
 
 #[test]
 fn judges_accept_what_java_wrote_and_find_a_planted_fault() {
@@ -63,6 +63,16 @@ fn foreign_clients_pass_against_real_kafka() {
         judge::assert_stored_as(&judge::dump_topic(&kafka.data(1), topic, judge::LOGS), codec);
     });
     foreign::kgo_tests(kafka.bootstrap());
+}
+
+#[test]
+fn foreign_transactions_pass_against_real_kafka() {
+    let needs = [Need::Kafka, Need::Go, Need::Python];
+    if !can_run("foreign_transactions_pass_against_real_kafka", &needs) {
+        return;
+    }
+    let kafka = Kafka::up(VERSIONS[0], 1, &[]);
+    transactions::written_and_read_by_all(kafka.bootstrap(), |topic| kafka.topic(topic, 3, 1, &[]));
 }
 
 #[test]

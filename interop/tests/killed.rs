@@ -11,6 +11,7 @@ use sordini_interop::kafka::{Kafka, VERSIONS};
 use sordini_interop::lines::Lines;
 use sordini_interop::process::{self, Finished, Input, Running};
 use sordini_interop::sordini::{Serve, produce, summary};
+use sordini_interop::times::Times;
 use sordini_interop::{Need, can_run, foreign, judge};
 use tempfile::TempDir;
 
@@ -19,22 +20,6 @@ fn file(lines: &Lines) -> (TempDir, PathBuf) {
     let path = dir.path().join("lines.tsv");
     fs::write(&path, lines.keyed()).expect("written");
     (dir, path)
-}
-
-/// Times that differ from run to run of the soak and are the same in CI.
-struct Times(u64);
-
-impl Times {
-    fn new() -> Self {
-        let seed = std::env::var("SORDINI_SOAK_SEED").ok().and_then(|seed| seed.parse().ok());
-        Self(seed.unwrap_or(0))
-    }
-
-    /// Between `from` and twice that.
-    fn about(&mut self, from: Duration) -> Duration {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);
-        from + from.mul_f64((self.0 >> 40) as f64 / (1_u64 << 24) as f64)
-    }
 }
 
 fn assert_all_delivered(finished: &Finished, lines: &Lines) {
@@ -61,7 +46,7 @@ fn a_killed_leader_loses_and_doubles_nothing() {
     let mut command = produce(kafka.bootstrap(), "lines", &["-K", "\t", "--rate", "3000"]);
     let producing = process::start(command.arg(path), Input::Nothing);
 
-    let mut times = Times::new();
+    let mut times = Times::from_seed();
     for partition in [0, 3] {
         sleep(times.about(Duration::from_secs(6)));
         let leader = kafka.leader("lines", partition);
@@ -87,7 +72,7 @@ fn the_embedded_broker_killed_under_load_loses_and_doubles_nothing() {
     let (_dir, path) = file(&lines);
     let mut command = produce(&serve.bootstrap(), "lines", &["-K", "\t", "--rate", "4000"]);
     let producing = process::start(command.arg(path), Input::Nothing);
-    let mut times = Times::new();
+    let mut times = Times::from_seed();
     for _ in 0..2 {
         sleep(times.about(Duration::from_secs(3)));
         // Stopped first, so that batches are in flight to it when it dies.

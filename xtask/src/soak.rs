@@ -49,6 +49,24 @@ const RUNS: &[Run] = &[
         once: |seed| interop("a_real_cluster_in_trouble", seed),
     },
     Run {
+        name: "transactions",
+        about: "10,000 numbered transactions on each of three clusters in trouble, the writer killed",
+        times: 3,
+        once: |seed| interop("each_transaction_is_there_whole", seed),
+    },
+    Run {
+        name: "copied",
+        about: "100,000 records consumed, transformed, produced; the copier killed 20 times",
+        times: 3,
+        once: |seed| interop("a_killed_copier", seed),
+    },
+    Run {
+        name: "java-transactions",
+        about: "Java's own transactions in trouble: what the cluster does to a sound client",
+        times: 1,
+        once: |seed| interop("java_s", seed),
+    },
+    Run {
         name: "million",
         about: "one million lines to real Kafka, judged by the Java consumer",
         times: 5,
@@ -109,7 +127,7 @@ fn interop(test: &str, seed: u32) -> Result {
     cargo.args(["test", "--package", "sordini-interop", test, "--"]);
     cargo.args(["--test-threads=1", "--nocapture", "--include-ignored"]);
     cargo.env("SORDINI_SOAK_SEED", seed.to_string()).env("SORDINI_LINES", "1000000");
-    cargo.env("SORDINI_REQUIRE_KAFKA", "1");
+    cargo.env("SORDINI_REQUIRE_KAFKA", "1").env("SORDINI_TRANSACTIONS", "whole");
     cargo.env("SORDINI_BIN", shell::target().join("release/sordini"));
     shell::run(&mut cargo)
 }
