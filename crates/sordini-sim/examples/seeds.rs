@@ -1,5 +1,7 @@
 //! Runs seeds of a profile and prints what they met: `seeds [PROFILE] [FIRST] [COUNT] [NAME=VALUE..]`.
 //!
+//! In a build with `--cfg sordini_mutants`, `MUTANT=M36` plants that fault.
+//!
 //! With a COUNT of 1 it tells the world's story; a seed that fails is told reduced.
 #![allow(
     clippy::disallowed_methods,
@@ -8,6 +10,7 @@
     reason = "a program, not the simulator: it has arguments, a clock and an output"
 )]
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use sordini_sim::{Coverage, Profile, Report, plan, run, shrink};
@@ -30,6 +33,8 @@ fn main() {
     if quiet {
         std::panic::set_hook(Box::new(|_| {}));
     }
+    #[cfg(sordini_mutants)]
+    plant();
     let mut coverage = Coverage::default();
     let mut reports: Vec<(Report, Duration)> = Vec::new();
     for seed in first..first + count {
@@ -56,11 +61,20 @@ fn main() {
     tell(&reports, &coverage, quiet);
 }
 
+#[cfg(sordini_mutants)]
+fn plant() {
+    use sordini_protocol::mutant::{ABOUT, activate};
+    let wanted = std::env::var("MUTANT").unwrap_or_default();
+    let found = ABOUT.iter().find(|(mutant, ..)| format!("{mutant:?}") == wanted);
+    activate(found.map(|(mutant, ..)| *mutant));
+}
+
 fn first_line(report: &Report) -> String {
     let first = &report.violations[0];
     let all = report.violations.len();
     let text: String = first.text.chars().take(260).collect();
-    format!("{} ({all}) {text}", first.invariant)
+    let names: BTreeSet<&str> = report.violations.iter().map(|it| it.invariant).collect();
+    format!("{names:?} ({all}) {}: {text}", first.invariant)
 }
 
 fn tell(reports: &[(Report, Duration)], coverage: &Coverage, quiet: bool) {
@@ -88,10 +102,11 @@ fn tell(reports: &[(Report, Duration)], coverage: &Coverage, quiet: bool) {
     println!("hash of all {hash:016x}; never met: {:?}", coverage.missing());
     let showed = |of: fn(&Report) -> u64| reports.iter().filter(|(it, _)| of(it) > 0).count();
     println!(
-        "seeds that show: loss {}, duplicate {}, reorder {}; loss told {}",
+        "seeds that show: loss {}, duplicate {}, reorder {}, torn {}; loss told {}",
         showed(|it| it.seen.loss),
         showed(|it| it.seen.duplicate),
         showed(|it| it.seen.reorder),
+        showed(|it| it.seen.torn),
         showed(|it| u64::from(it.loss_told)),
     );
     if !quiet {

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use sordini_broker::ClusterTrace;
 use sordini_core::accumulator::counters::Metrics;
 use sordini_core::producer::io::Trace;
-use sordini_protocol::ErrorCode;
+use sordini_core::transaction::error::{AbortCause, TransactionOutcome};
+use sordini_protocol::{ApiKey, ErrorCode};
 
+use crate::book::{CallKind, Fatal, Told};
 use crate::faults::FaultKind;
 
 /// Counters of behaviour, by name.
@@ -18,6 +20,8 @@ pub struct Coverage {
     pub codes: BTreeMap<&'static str, u64>,
     /// The core's and the cluster's transitions, and other things worth meeting.
     pub met: BTreeMap<&'static str, u64>,
+    /// Answers of coordinators, by request and error code.
+    pub coordinated: BTreeMap<(&'static str, &'static str), u64>,
     /// Elections.
     pub elections: u64,
     /// Bytes that reached a node on a connection that its producer had given up and replaced.
@@ -26,6 +30,23 @@ pub struct Coverage {
 
 /// What every long enough run of the default profile and of `disks` must meet.
 const EXPECTED: &[&str] = &[
+    "app: a call took too long",
+    "app: a commit's outcome is unknown",
+    "app: aborted",
+    "app: aborted instead of committed",
+    "app: asked for an outcome",
+    "app: asked for what can't be",
+    "app: committed",
+    "app: dropped a guard",
+    "app: fenced",
+    "app: forgot a transaction",
+    "app: gave up a call",
+    "app: learned of a commit later",
+    "app: learned of an abort later",
+    "app: offsets must be aborted",
+    "app: offsets went along",
+    "app: slept in a transaction",
+    "app: used an id that another has",
     "app: was told the broker's time",
     "cluster: a clean election",
     "cluster: a disk lost records",
@@ -50,6 +71,15 @@ const EXPECTED: &[&str] = &[
     "core: retry",
     "core: split",
     "core: topic gone",
+    "core: transaction aborted by its coordinator",
+    "core: transaction aborted, a record failed",
+    "core: transaction aborted, abandoned",
+    "core: transaction aborted, as asked",
+    "core: transaction aborted, its topic gone",
+    "core: transaction aborted, refused",
+    "core: transaction aborted, timed out",
+    "core: transaction committed",
+    "core: transaction's outcome unknown for ever",
     "core: written",
     "net: a connection to a machine that is off",
     "net: a dead address of a name was passed",
@@ -58,6 +88,30 @@ const EXPECTED: &[&str] = &[
     "wire: sent again",
     "wire: throttled",
     "wire: versions asked for again",
+];
+
+/// What coordinators must answer.
+const EXPECTED_OF_COORDINATORS: &[(ApiKey, ErrorCode)] = &[
+    (ApiKey::FindCoordinator, ErrorCode::CoordinatorNotAvailable),
+    (ApiKey::InitProducerId, ErrorCode::ConcurrentTransactions),
+    (ApiKey::InitProducerId, ErrorCode::CoordinatorLoadInProgress),
+    (ApiKey::InitProducerId, ErrorCode::NotCoordinator),
+    (ApiKey::InitProducerId, ErrorCode::ProducerFenced),
+    (ApiKey::AddPartitionsToTxn, ErrorCode::ConcurrentTransactions),
+    (ApiKey::AddPartitionsToTxn, ErrorCode::NotCoordinator),
+    (ApiKey::AddPartitionsToTxn, ErrorCode::OperationNotAttempted),
+    (ApiKey::AddPartitionsToTxn, ErrorCode::ProducerFenced),
+    (ApiKey::AddPartitionsToTxn, ErrorCode::UnknownTopicOrPartition),
+    (ApiKey::AddOffsetsToTxn, ErrorCode::None),
+    (ApiKey::TxnOffsetCommit, ErrorCode::ConcurrentTransactions),
+    (ApiKey::TxnOffsetCommit, ErrorCode::InvalidProducerEpoch),
+    (ApiKey::TxnOffsetCommit, ErrorCode::NotCoordinator),
+    (ApiKey::EndTxn, ErrorCode::ConcurrentTransactions),
+    (ApiKey::EndTxn, ErrorCode::CoordinatorLoadInProgress),
+    (ApiKey::EndTxn, ErrorCode::InvalidTxnState),
+    (ApiKey::EndTxn, ErrorCode::NotCoordinator),
+    (ApiKey::EndTxn, ErrorCode::ProducerFenced),
+    (ApiKey::DescribeTransactions, ErrorCode::NotCoordinator),
 ];
 
 /// Answers to Produce that the faults draw.
@@ -100,6 +154,9 @@ impl Coverage {
         missing.extend(EXPECTED.iter().filter(|what| !met(what)).map(|what| (*what).to_owned()));
         let codes = EXPECTED_CODES.iter().filter(|code| !self.codes.contains_key(code.name()));
         missing.extend(codes.map(|code| format!("answer {}", code.name())));
+        let of = EXPECTED_OF_COORDINATORS.iter().map(|(api, code)| (api.name(), code.name()));
+        let unheard = of.filter(|what| !self.coordinated.contains_key(what));
+        missing.extend(unheard.map(|(api, code)| format!("answer {code} to {api}")));
         if self.late_deliveries == 0 {
             missing.push("an old connection that delivers after the new one".to_owned());
         }
@@ -146,6 +203,49 @@ impl Coverage {
         self.meet(what, 1);
     }
 
+    /// A call that concerns transactions was answered.
+    pub(crate) fn told(&mut self, kind: CallKind, told: &Told, fatal: Option<Fatal>) {
+        let what = match (kind, told) {
+            (CallKind::Init, Told::Done) => "app: initialised",
+            (CallKind::Begin, Told::Begun) => "app: began",
+            (CallKind::SendOffsets, Told::Done) => "app: offsets went along",
+            (CallKind::SendOffsets, Told::MustAbort) => "app: offsets must be aborted",
+            (CallKind::Commit, Told::Committed) => "app: committed",
+            (CallKind::Commit, Told::Aborted) => "app: aborted instead of committed",
+            (CallKind::Commit, Told::Unknown) => "app: a commit's outcome is unknown",
+            (CallKind::Abort, Told::Aborted) => "app: aborted",
+            (CallKind::Resolve, Told::Committed) => "app: learned of a commit later",
+            (CallKind::Resolve, Told::Aborted) => "app: learned of an abort later",
+            (_, Told::Late) => "app: a call took too long",
+            _ => "app: a call was refused",
+        };
+        self.meet(what, 1);
+        match fatal {
+            Some(Fatal::Fenced) => self.meet("app: fenced", 1),
+            Some(Fatal::Other) => self.meet("app: done for another reason", 1),
+            None => {}
+        }
+    }
+
+    /// A producer told of a transaction's end.
+    pub(crate) fn ended(&mut self, outcome: &TransactionOutcome) {
+        let what = match outcome {
+            TransactionOutcome::Committed => "core: transaction committed",
+            TransactionOutcome::Unknown => "core: transaction's outcome unknown for ever",
+            TransactionOutcome::Aborted(cause) => match cause {
+                AbortCause::Requested => "core: transaction aborted, as asked",
+                AbortCause::Abandoned => "core: transaction aborted, abandoned",
+                AbortCause::Delivery(_) => "core: transaction aborted, a record failed",
+                AbortCause::Refused { .. } => "core: transaction aborted, refused",
+                AbortCause::TimedOut { .. } => "core: transaction aborted, timed out",
+                AbortCause::TopicGone { .. } => "core: transaction aborted, its topic gone",
+                AbortCause::Coordinator => "core: transaction aborted by its coordinator",
+                _ => "core: transaction aborted, otherwise",
+            },
+        };
+        self.meet(what, 1);
+    }
+
     pub(crate) fn metrics(&mut self, metrics: &Metrics) {
         self.meet("core: split", metrics.splits);
         self.meet("core: duplicate answered", metrics.duplicates);
@@ -164,6 +264,9 @@ impl Coverage {
         }
         for (what, count) in &other.met {
             self.meet(what, *count);
+        }
+        for (what, count) in &other.coordinated {
+            *self.coordinated.entry(*what).or_default() += count;
         }
         self.elections += other.elections;
         self.late_deliveries += other.late_deliveries;

@@ -31,6 +31,7 @@
 //!   checker that has not been seen to fire there proves nothing elsewhere.
 #![forbid(unsafe_code)]
 
+pub mod book;
 pub mod checkers;
 mod clock;
 mod coverage;
@@ -52,6 +53,7 @@ mod settings;
 mod shrink;
 mod tally;
 mod timeline;
+mod transactions;
 mod workload;
 mod world;
 
@@ -67,4 +69,5 @@ pub use settings::{SettingsError, configure};
 pub use shrink::shrink;
 pub use tally::{Shown, Tally};
 pub use timeline::{Moment, Timeline};
+pub use transactions::Transacting;
 pub use workload::Workload;

@@ -3,11 +3,12 @@
 
 use std::fmt;
 
-use crate::faults::{Fault, FaultKind, PlannedFault, Targets, swarm};
+use crate::faults::{Fault, FaultKind, Link, PlannedFault, Targets, swarm};
 use crate::profile::{Plot, Profile};
 use crate::rng::Rng;
 use crate::scenery::{Scenery, Variety};
 use crate::settings::{self, Safety, SettingsError};
+use crate::transactions::Transacting;
 use crate::workload::Workload;
 
 /// A topic of the world.
@@ -46,6 +47,8 @@ pub struct Plan {
     pub topics: Vec<TopicPlan>,
     /// What the applications do.
     pub workload: Workload,
+    /// How they work with transactions, if they do.
+    pub transactions: Option<Transacting>,
     /// What sequences begin at where a broker does not know the producer: near their end, now and
     /// then.
     pub first_sequence: i32,
@@ -71,8 +74,9 @@ pub fn plan(
 ) -> Result<Plan, SettingsError> {
     let mut rng = Rng::stream(seed, 1);
     let nodes = rng.pick(&profile.nodes);
+    let transactions = transacting(&mut Rng::stream(seed, 8), profile, overrides);
     let settings = if overrides.is_empty() {
-        draw_settings(&mut Rng::stream(seed, 2), profile, nodes)
+        draw_settings(&mut Rng::stream(seed, 2), profile, transactions.as_ref(), nodes)
     } else {
         overrides.to_vec()
     };
@@ -87,30 +91,17 @@ pub fn plan(
         topics: topics.iter().map(|topic| topic.partitions).collect(),
         idempotent: config.enable_idempotence,
         acks_all: config.acks == sordini_core::config::Acks::All,
+        transactional: transactions.is_some(),
     };
-    let mut rng_faults = Rng::stream(seed, 5);
     let fsync = profile.fsync.unwrap_or_else(|| rng.chance(300));
-    let mut menu = profile.menu.clone();
-    if fsync && profile.name == "default" {
-        // What is acknowledged is on the disk: the loss of a machine's memory is survivable too.
-        menu = menu.and(&[FaultKind::PowerLoss, FaultKind::StopAtWrite]);
-    }
-    let mut faults = swarm(&mut rng_faults, &menu, &targets, chaos);
-    let sure = crate::faults::Menu::of(&profile.sure);
-    for kind in &profile.sure {
-        let drawn = |fault: &PlannedFault| fault.fault.kind() == *kind;
-        if !faults.iter().any(drawn) {
-            faults.extend(insist(&mut rng_faults, &sure, *kind, &targets, chaos));
-        }
-    }
-    if profile.plot == Some(Plot::LagThenElect) {
-        faults.extend(lag_then_elect(&mut rng_faults, &targets));
-    }
-    faults.sort_by_key(|fault| fault.at);
+    let faults = draw_faults(&mut Rng::stream(seed, 5), profile, &targets, fsync, chaos);
     let mut scenery = Scenery::default();
     if profile.variety == Variety::Drawn {
         let rng = &mut Rng::stream(seed, 7);
         scenery = Scenery::draw(rng, nodes, &workload, chaos);
+        if transactions.is_some() {
+            scenery.suit_transactions();
+        }
         topics.iter_mut().for_each(|topic| topic.log_append_time = rng.chance(120));
     }
     Ok(Plan {
@@ -122,12 +113,49 @@ pub fn plan(
         unclean: false,
         topics,
         workload,
-        first_sequence: draw_first_sequence(&mut Rng::stream(seed, 6)),
+        // A transaction's first sequence in a partition is checked to be 0 (KIP-890).
+        first_sequence: match transactions {
+            Some(_) => 0,
+            None => draw_first_sequence(&mut Rng::stream(seed, 6)),
+        },
+        transactions,
         scenery,
         chaos,
         faults,
         survivable: profile.survivable,
     })
+}
+
+fn draw_faults(
+    rng: &mut Rng,
+    profile: &Profile,
+    targets: &Targets,
+    fsync: bool,
+    chaos: u64,
+) -> Vec<PlannedFault> {
+    let mut menu = profile.menu.clone();
+    if fsync && profile.name == "default" {
+        // What is acknowledged is on the disk: the loss of a machine's memory is survivable too.
+        menu = menu.and(&[FaultKind::PowerLoss, FaultKind::StopAtWrite]);
+    }
+    if targets.transactional && !menu.kinds.is_empty() {
+        menu = menu.and(FaultKind::OF_TRANSACTIONS);
+    }
+    let mut faults = swarm(rng, &menu, targets, chaos);
+    let sure = crate::faults::Menu::of(&profile.sure);
+    for kind in &profile.sure {
+        let drawn = |fault: &PlannedFault| fault.fault.kind() == *kind;
+        if !faults.iter().any(drawn) {
+            faults.extend(insist(rng, &sure, *kind, targets, chaos));
+        }
+    }
+    match profile.plot {
+        Some(Plot::LagThenElect) => faults.extend(lag_then_elect(rng, targets)),
+        Some(Plot::Late) => faults.extend(late(rng, chaos)),
+        None => {}
+    }
+    faults.sort_by_key(|fault| fault.at);
+    faults
 }
 
 /// One node hears nothing from its peers until it is out of sync; then it leads all that it can.
@@ -145,6 +173,16 @@ fn lag_then_elect(rng: &mut Rng, targets: &Targets) -> Vec<PlannedFault> {
         fault: Fault::UncleanElection(topic, partition),
     });
     std::iter::once(cut).chain(elect).collect()
+}
+
+/// Again and again what is on its way arrives after it was sent again on another connection.
+fn late(rng: &mut Rng, chaos: u64) -> Vec<PlannedFault> {
+    let from = (500..chaos).step_by(800);
+    from.map(|at| {
+        let until = (at + rng.pick(&[200, 400, 700])).min(chaos);
+        PlannedFault { at, until, fault: Fault::OldLate(Link::ALL) }
+    })
+    .collect()
 }
 
 /// 0, or so close to 2^31 that a few batches pass it.
@@ -171,16 +209,41 @@ fn insist(
     Vec::new()
 }
 
-fn draw_settings(rng: &mut Rng, profile: &Profile, nodes: i32) -> Vec<(String, String)> {
+/// Whether the applications write in transactions, and how: a `transactional.id` among the
+/// overrides decides, or the profile.
+fn transacting(
+    rng: &mut Rng,
+    profile: &Profile,
+    overrides: &[(String, String)],
+) -> Option<Transacting> {
+    let drawn = rng.chance(profile.transactions.into());
+    let named = overrides.iter().any(|(name, _)| name.trim() == "transactional.id");
+    let wanted = if overrides.is_empty() { drawn } else { named };
+    let mut habits = wanted.then(|| Transacting::draw(rng))?;
+    if let Some(version) = profile.transaction_version {
+        habits.version = version;
+    }
+    Some(habits)
+}
+
+fn draw_settings(
+    rng: &mut Rng,
+    profile: &Profile,
+    transactions: Option<&Transacting>,
+    nodes: i32,
+) -> Vec<(String, String)> {
+    let mut fixed = profile.settings.clone();
+    fixed.extend(transactions.into_iter().flat_map(Transacting::settings));
     // Now and then what is drawn contradicts itself or what the profile fixes.
     for _ in 0..100 {
-        let safety = if rng.chance(650) { Safety::Safe } else { Safety::Plain };
-        let settings = settings::draw(rng, safety, &profile.settings);
+        let safe = rng.chance(650) || transactions.is_some();
+        let safety = if safe { Safety::Safe } else { Safety::Plain };
+        let settings = settings::draw(rng, safety, &fixed);
         if settings::configure(&settings, nodes).is_ok() {
             return settings;
         }
     }
-    profile.settings.clone()
+    fixed
 }
 
 fn draw_topics(rng: &mut Rng, profile: &Profile, nodes: i32) -> Vec<TopicPlan> {
@@ -252,6 +315,9 @@ impl fmt::Display for Plan {
             "{} producers send some {} records in bursts of up to {}",
             workload.producers, workload.records, workload.burst
         )?;
+        if let Some(habits) = &self.transactions {
+            write!(f, ", {habits}")?;
+        }
         if let Some((at, patience)) = workload.close {
             write!(f, "; the first is closed at {at} ms, within {patience} ms")?;
         }

@@ -10,6 +10,8 @@ use crate::scenery::Variety;
 pub enum Plot {
     /// A replica is cut off until it is out of sync, and is then elected.
     LagThenElect,
+    /// What is sent takes now and then longer than a request may, and arrives all the same.
+    Late,
 }
 
 /// How worlds of a kind are drawn.
@@ -41,6 +43,10 @@ pub struct Profile {
     pub plot: Option<Plot>,
     /// What a control must show.
     pub shows: Option<Anomaly>,
+    /// So many of 1000 worlds have transactions.
+    pub transactions: u16,
+    /// `transaction.version` of their clusters; drawn if `None`.
+    pub transaction_version: Option<i16>,
 }
 
 fn said(settings: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -70,6 +76,8 @@ impl Default for Profile {
             sure: Vec::new(),
             plot: None,
             shows: None,
+            transactions: 333,
+            transaction_version: None,
         }
     }
 }
@@ -113,12 +121,14 @@ impl Profile {
     pub fn controls() -> Vec<Self> {
         let mut all = Self::weak_settings();
         all.extend(Self::harsh_faults());
+        all.push(Self::late_requests());
         all
     }
 
     /// Controls that break what weak settings do not promise.
     fn weak_settings() -> Vec<Self> {
-        let base = Self { survivable: false, variety: Variety::Plain, ..Self::default() };
+        let base =
+            Self { survivable: false, variety: Variety::Plain, transactions: 0, ..Self::default() };
         let plain = ("enable.idempotence", "false");
         vec![
             Self {
@@ -170,9 +180,32 @@ impl Profile {
         ]
     }
 
+    /// The worlds in which a late request tears the old protocol's transactions, where a producer
+    /// does not raise its epoch for it. This one does: they are torn only with a planted fault.
+    fn late_requests() -> Self {
+        // What takes longer than a request may is sent again on another connection.
+        let hasty = [
+            ("request.timeout.ms", "80"),
+            ("retry.backoff.ms", "1"),
+            ("reconnect.backoff.ms", "1"),
+            ("reconnect.backoff.max.ms", "100"),
+        ];
+        Self {
+            name: "C-g",
+            about: "in the old protocol a late EndTxn or Produce tears a later transaction",
+            settings: quietly(&hasty),
+            menu: Menu::of(&[]),
+            plot: Some(Plot::Late),
+            transactions: 1000,
+            transaction_version: Some(1),
+            ..Self::default()
+        }
+    }
+
     /// Controls that break what safe settings promise, by faults that they do not survive.
     fn harsh_faults() -> Vec<Self> {
-        let base = Self { survivable: false, variety: Variety::Plain, ..Self::default() };
+        let base =
+            Self { survivable: false, variety: Variety::Plain, transactions: 0, ..Self::default() };
         let safe = [("acks", "all"), ("enable.idempotence", "true")];
         vec![
             Self {

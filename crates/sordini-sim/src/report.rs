@@ -53,6 +53,7 @@ impl Report {
             Anomaly::Loss => self.seen.loss > 0,
             Anomaly::Duplicate => self.seen.duplicate > 0,
             Anomaly::Reorder => self.seen.reorder > 0,
+            Anomaly::Torn => self.seen.torn > 0,
         }
     }
 

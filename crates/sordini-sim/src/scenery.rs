@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sordini_broker::{ProduceQuota, Versions};
 
+use crate::book::Describes;
 use crate::rng::Rng;
 use crate::workload::Workload;
 
@@ -69,6 +70,20 @@ impl Scenery {
         let node = |node: i32| (node, rng.pick(&[Dead::Refuses, Dead::Silent]));
         let dead_addresses = if several { (1..=nodes).map(node).collect() } else { Vec::new() };
         Self { release, quota, first_epoch, dead_addresses }
+    }
+
+    /// Makes it one in which there can be transactions: from Kafka 2.5 on, and epochs begin where
+    /// the coordinator says.
+    pub(crate) fn suit_transactions(&mut self) {
+        if ["2.1", "2.4"].contains(&self.release) {
+            self.release = "2.8";
+        }
+        self.first_epoch = 0;
+    }
+
+    /// Do its brokers tell of transactions?
+    pub(crate) fn describes(&self) -> Describes {
+        if self.release.starts_with("2.") { Describes::No } else { Describes::Yes }
     }
 
     /// What is behind the other address of the node's name, if it has one.

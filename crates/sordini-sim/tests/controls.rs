@@ -58,6 +58,21 @@ fn c_f_min_insync_1_and_two_failures_lose_records() {
     control("C-f", 20, 2);
 }
 
+/// It tears them where the epoch is not raised for it: `cargo xtask mutants` plants that (M36).
+#[test]
+fn c_g_a_late_request_tears_no_transaction_of_the_old_protocol() {
+    let profile = Profile::named("C-g").expect("a control");
+    let (mut late, mut raised) = (0, 0);
+    for seed in 0..12 {
+        let plan = plan(seed, &profile, &[]).expect("the control's settings are sound");
+        let report = run(&plan);
+        assert!(report.is_clean(), "{plan}\n{report}");
+        late += report.coverage.late_deliveries;
+        raised += report.coverage.met.get("core: more than three epochs").copied().unwrap_or(0);
+    }
+    assert!(late > 0 && raised > 0, "{late} late deliveries, {raised} producers raised the epoch");
+}
+
 #[test]
 fn c_h_an_application_that_sends_again_doubles_records() {
     control("C-h", 12, 2);
@@ -71,5 +86,5 @@ fn c_i_without_fsync_a_loss_of_power_loses_records() {
 #[test]
 fn every_control_has_its_test() {
     let names: Vec<_> = Profile::controls().iter().map(|control| control.name).collect();
-    assert_eq!(names, ["C-a", "C-b", "C-c", "C-d", "C-e", "C-f", "C-h", "C-i"]);
+    assert_eq!(names, ["C-a", "C-b", "C-c", "C-d", "C-e", "C-f", "C-h", "C-i", "C-g"]);
 }

@@ -16,10 +16,18 @@ mod p11_duplicates;
 mod p11_memory;
 mod p12_order;
 mod p13_gaps;
+mod p14_atomicity;
+mod p15_isolation;
+mod p16_truth;
+mod p17_fencing;
+mod p18_states;
 mod p20_liveness;
+mod p20_transactions;
 mod p21_epochs;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transaction_tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -29,6 +37,7 @@ use sordini_core::config::{Acks, Config};
 use sordini_core::time::Instant;
 use sordini_protocol::ErrorCode;
 
+use crate::book::Book;
 use crate::history::{Content, Submitted, Tp};
 
 /// A broken promise.
@@ -64,6 +73,8 @@ pub enum Anomaly {
     Duplicate,
     /// Records stand behind later ones.
     Reorder,
+    /// Records of a transaction of which only a part is visible.
+    Torn,
 }
 
 /// A record that shows an anomaly.
@@ -99,6 +110,7 @@ impl Findings {
             Anomaly::Loss => self.seen.loss += 1,
             Anomaly::Duplicate => self.seen.duplicate += 1,
             Anomaly::Reorder => self.seen.reorder += 1,
+            Anomaly::Torn => self.seen.torn += 1,
         }
         if !self.witnesses.iter().any(|it| it.anomaly == anomaly) {
             self.witnesses.push(Witness { anomaly, record, text: text() });
@@ -353,6 +365,8 @@ pub struct Evidence {
     /// Every append of a leader to a topic that was not deleted since, truncated suffixes
     /// included, in order.
     pub appends: Vec<Append>,
+    /// Transactions: what was asked and told, and what became of them.
+    pub book: Book,
     /// Topics whose brokers set the timestamps (`LogAppendTime`).
     pub broker_times: BTreeSet<u16>,
     /// What happened, in order.
@@ -378,6 +392,7 @@ impl Evidence {
             records: Vec::new(),
             logs: BTreeMap::new(),
             appends: Vec::new(),
+            book: Book::default(),
             broker_times: BTreeSet::new(),
             happenings: Vec::new(),
             memory: Vec::new(),
@@ -426,7 +441,7 @@ impl Places {
 pub fn check(evidence: &Evidence) -> Findings {
     let mut findings = Findings::default();
     let places = evidence.places();
-    let all: [fn(&Evidence, &Places, &mut Findings); 13] = [
+    let all: [fn(&Evidence, &Places, &mut Findings); 19] = [
         p01_integrity::check,
         p02_completion::check,
         p03_definite_failure::check,
@@ -438,7 +453,13 @@ pub fn check(evidence: &Evidence) -> Findings {
         p11_memory::check,
         p12_order::check,
         p13_gaps::check,
+        p14_atomicity::check,
+        p15_isolation::check,
+        p16_truth::check,
+        p17_fencing::check,
+        p18_states::check,
         p20_liveness::check,
+        p20_transactions::check,
         p21_epochs::check,
     ];
     for checker in all {

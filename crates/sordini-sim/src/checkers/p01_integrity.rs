@@ -2,13 +2,18 @@
 //! was meant for. No phantom, no corruption, no wrong topic; offsets are dense.
 
 use super::{Evidence, Findings, Logged, Places};
+use crate::book::Entry;
 use crate::history::{Done, Submitted, Tp};
 
 pub(super) fn check(evidence: &Evidence, _: &Places, findings: &mut Findings) {
     for (tp, log) in &evidence.logs {
         let mut next = None;
         for logged in log {
-            if next.is_some_and(|next| next != logged.offset) {
+            // Between the records stand the markers of transactions.
+            if next.is_some_and(|next| {
+                (next..logged.offset).any(|at| !is_marker(evidence, *tp, at))
+                    || next > logged.offset
+            }) {
                 let text = format!("{tp:?}: offset {} follows {next:?} less one", logged.offset);
                 findings.violation("P1", evidence.ended, text);
             }
@@ -19,6 +24,12 @@ pub(super) fn check(evidence: &Evidence, _: &Places, findings: &mut Findings) {
             }
         }
     }
+}
+
+fn is_marker(evidence: &Evidence, tp: Tp, offset: i64) -> bool {
+    let Some(lines) = evidence.book.lines.get(&tp) else { return false };
+    let found = lines.binary_search_by_key(&offset, |line| line.offset);
+    found.is_ok_and(|at| matches!(lines[at].entry, Entry::Marker { .. }))
 }
 
 /// What is wrong with a record of the log.

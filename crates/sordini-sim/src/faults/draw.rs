@@ -3,7 +3,7 @@
 
 use sordini_protocol::{ApiKey, ErrorCode};
 
-use super::{DiskOp, Fault, FaultKind, Link, PlannedFault, Twist, Way};
+use super::{Deed, DiskOp, Fault, FaultKind, Link, PlannedFault, Twist, Way};
 use crate::rng::Rng;
 
 /// Which faults a profile has, with their weights.
@@ -38,7 +38,8 @@ impl Menu {
             FaultKind::PowerLoss,
             FaultKind::StopAtWrite,
         ];
-        let all = FaultKind::ALL.iter().filter(|kind| !never.contains(kind));
+        let others = FaultKind::OF_TRANSACTIONS;
+        let all = FaultKind::ALL.iter().filter(|it| !never.contains(it) && !others.contains(it));
         Self { kinds: all.map(|kind| (*kind, if rare.contains(kind) { 1 } else { 2 })).collect() }
     }
 
@@ -64,6 +65,7 @@ pub(crate) struct Targets {
     pub(crate) topics: Vec<i32>,
     pub(crate) idempotent: bool,
     pub(crate) acks_all: bool,
+    pub(crate) transactional: bool,
 }
 
 /// Draws the faults of a chaos phase of `chaos` milliseconds.
@@ -128,6 +130,9 @@ fn lasting(rng: &mut Rng, kind: FaultKind) -> u64 {
         FaultKind::ShutDown => rng.pick(&[100, 1500, 3000]),
         FaultKind::Partition | FaultKind::PeerCut => rng.pick(&[100, 800, 2500, 5000]),
         FaultKind::DiskFull => rng.pick(&[100, 1000]),
+        FaultKind::CrashProducer => rng.pick(&[5, 100, 1000, 3000]),
+        FaultKind::AtRequest => rng.pick(&[300, 1500, 4000]),
+        FaultKind::Version => rng.pick(&[500, 3000]),
         _ => rng.within(100..=2500),
     }
 }
@@ -205,20 +210,32 @@ fn draw(rng: &mut Rng, kind: FaultKind, targets: &Targets) -> Fault {
             Fault::AddPartitions(topic, rng.within(1..=3) as u16)
         }
         K::DeleteTopic => Fault::DeleteTopic(partition(rng, targets).0),
+        K::CrashProducer => Fault::CrashProducer(producer(rng, targets)),
+        K::TwinProducer => Fault::TwinProducer(producer(rng, targets)),
+        K::MoveCoordinators => Fault::MoveCoordinators,
+        K::OldLate => Fault::OldLate(link(rng, targets)),
+        K::Version => Fault::Version(rng.pick(&[0, 1, 2, 2])),
+        K::AtRequest => {
+            let deeds = [Deed::KillBefore, Deed::KillAfter, Deed::Crash, Deed::Crash, Deed::Move];
+            let api = if rng.chance(250) { ApiKey::Produce } else { rng.pick(&COORDINATED) };
+            Fault::AtRequest { api, nth: rng.within(1..=6) as u16, deed: rng.pick(&deeds) }
+        }
         _ => twist(rng, kind, targets),
     }
 }
 
 fn twist(rng: &mut Rng, kind: FaultKind, targets: &Targets) -> Fault {
     let produce = rng.chance(750);
-    let api = if produce {
+    let api = if targets.transactional && rng.chance(600) {
+        rng.pick(&COORDINATED)
+    } else if produce {
         ApiKey::Produce
     } else {
         rng.pick(&[ApiKey::Metadata, ApiKey::Metadata, ApiKey::InitProducerId, ApiKey::ApiVersions])
     };
     let twist = match kind {
         FaultKind::Error => Twist::Error(error(rng, api, targets)),
-        FaultKind::ErrorAfter => Twist::ErrorAfter(error_after(rng, targets)),
+        FaultKind::ErrorAfter => Twist::ErrorAfter(error_after(rng, api, targets)),
         FaultKind::Silence => Twist::Silence,
         FaultKind::CloseBefore => Twist::CloseBefore,
         FaultKind::CloseAfter => Twist::CloseAfter,
@@ -228,8 +245,9 @@ fn twist(rng: &mut Rng, kind: FaultKind, targets: &Targets) -> Fault {
         },
         _ => Twist::Hold(rng.pick(&[20, 300, 2000])),
     };
-    // Only Produce has something to be done before an error.
-    let api = if matches!(twist, Twist::ErrorAfter(_)) { ApiKey::Produce } else { api };
+    // Only these have something to be done before an error.
+    let after = matches!(twist, Twist::ErrorAfter(_)) && !COORDINATED.contains(&api);
+    let api = if after { ApiKey::Produce } else { api };
     let times = rng.pick(&[1, 1, 2, 6]);
     Fault::Twist { node: node(rng, targets), api, nth: rng.within(1..=6) as u16, times, twist }
 }
@@ -241,6 +259,7 @@ fn error(rng: &mut Rng, api: ApiKey, targets: &Targets) -> ErrorCode {
         ApiKey::Metadata => {
             rng.pick(&[E::LeaderNotAvailable, E::UnknownTopicOrPartition, E::UnknownServerError])
         }
+        api if targets.transactional && COORDINATED.contains(&api) => refusal(rng, api),
         ApiKey::InitProducerId => {
             rng.pick(&[E::CoordinatorLoadInProgress, E::CoordinatorNotAvailable, E::NotCoordinator])
         }
@@ -250,6 +269,14 @@ fn error(rng: &mut Rng, api: ApiKey, targets: &Targets) -> ErrorCode {
             E::PolicyViolation,
             E::Unrecognized(9999),
             E::ClusterAuthorizationFailed,
+        ]),
+        _ if targets.transactional && rng.chance(150) => rng.pick(&[
+            E::ConcurrentTransactions,
+            E::ConcurrentTransactions,
+            E::TransactionAbortable,
+            E::InvalidTxnState,
+            E::InvalidProducerIdMapping,
+            E::ProducerFenced,
         ]),
         _ if rng.chance(150) && targets.idempotent => {
             rng.pick(&[E::OutOfOrderSequenceNumber, E::UnknownProducerId, E::InvalidProducerEpoch])
@@ -273,9 +300,73 @@ fn error(rng: &mut Rng, api: ApiKey, targets: &Targets) -> ErrorCode {
     }
 }
 
-/// An error that a broker may answer after it has appended.
-fn error_after(rng: &mut Rng, targets: &Targets) -> ErrorCode {
+/// Requests that coordinators answer, or that find them.
+const COORDINATED: [ApiKey; 7] = [
+    ApiKey::FindCoordinator,
+    ApiKey::InitProducerId,
+    ApiKey::AddPartitionsToTxn,
+    ApiKey::AddOffsetsToTxn,
+    ApiKey::TxnOffsetCommit,
+    ApiKey::EndTxn,
+    ApiKey::DescribeTransactions,
+];
+
+/// An error that a coordinator answers before it has done anything.
+fn refusal(rng: &mut Rng, api: ApiKey) -> ErrorCode {
     use ErrorCode as E;
+    let may_end = |rng: &mut Rng| match api {
+        ApiKey::FindCoordinator => E::TransactionalIdAuthorizationFailed,
+        ApiKey::TxnOffsetCommit => {
+            rng.pick(&[E::GroupAuthorizationFailed, E::IllegalGeneration, E::UnknownMemberId])
+        }
+        ApiKey::AddPartitionsToTxn => {
+            rng.pick(&[E::TopicAuthorizationFailed, E::OperationNotAttempted, E::ProducerFenced])
+        }
+        ApiKey::AddOffsetsToTxn => {
+            rng.pick(&[E::GroupAuthorizationFailed, E::InvalidProducerEpoch])
+        }
+        // A coordinator that says so of what it has committed would lie.
+        _ => rng.pick(&[E::ProducerFenced, E::InvalidProducerIdMapping, E::Unrecognized(9999)]),
+    };
+    if rng.chance(120) {
+        return may_end(rng);
+    }
+    let abortable = matches!(
+        api,
+        ApiKey::AddPartitionsToTxn
+            | ApiKey::AddOffsetsToTxn
+            | ApiKey::TxnOffsetCommit
+            | ApiKey::EndTxn
+    );
+    if abortable && rng.chance(150) {
+        return E::TransactionAbortable;
+    }
+    let again = [
+        E::NotCoordinator,
+        E::CoordinatorNotAvailable,
+        E::CoordinatorLoadInProgress,
+        E::ConcurrentTransactions,
+        E::RequestTimedOut,
+        E::UnknownServerError,
+    ];
+    match api {
+        ApiKey::FindCoordinator => E::CoordinatorNotAvailable,
+        _ => rng.pick(&again),
+    }
+}
+
+/// An error that a broker may answer after it has appended.
+fn error_after(rng: &mut Rng, api: ApiKey, targets: &Targets) -> ErrorCode {
+    use ErrorCode as E;
+    if COORDINATED.contains(&api) {
+        return rng.pick(&[
+            E::NotCoordinator,
+            E::CoordinatorNotAvailable,
+            E::CoordinatorLoadInProgress,
+            E::RequestTimedOut,
+            E::UnknownServerError,
+        ]);
+    }
     let all = [
         E::RequestTimedOut,
         E::NotEnoughReplicasAfterAppend,

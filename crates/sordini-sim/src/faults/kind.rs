@@ -62,6 +62,24 @@ kinds! {
     SlowCodec = "slow-codec",
     AddPartitions = "add-partitions",
     DeleteTopic = "delete-topic",
+    CrashProducer = "crash-producer",
+    TwinProducer = "twin-producer",
+    MoveCoordinators = "move-coordinators",
+    Version = "transaction-version",
+    AtRequest = "at-request",
+    OldLate = "old-connections-late",
+}
+
+impl FaultKind {
+    /// Those that only worlds with transactions have.
+    pub const OF_TRANSACTIONS: &'static [Self] = &[
+        Self::CrashProducer,
+        Self::TwinProducer,
+        Self::MoveCoordinators,
+        Self::Version,
+        Self::AtRequest,
+        Self::OldLate,
+    ];
 }
 
 impl Fault {
@@ -102,6 +120,12 @@ impl Fault {
             Self::SlowCodec(..) => FaultKind::SlowCodec,
             Self::AddPartitions(..) => FaultKind::AddPartitions,
             Self::DeleteTopic(..) => FaultKind::DeleteTopic,
+            Self::CrashProducer(..) => FaultKind::CrashProducer,
+            Self::TwinProducer(..) => FaultKind::TwinProducer,
+            Self::MoveCoordinators => FaultKind::MoveCoordinators,
+            Self::Version(..) => FaultKind::Version,
+            Self::AtRequest { .. } => FaultKind::AtRequest,
+            Self::OldLate(..) => FaultKind::OldLate,
         }
     }
 }

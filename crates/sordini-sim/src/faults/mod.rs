@@ -101,6 +101,19 @@ pub enum Twist {
     Twice,
 }
 
+/// What is done when a request arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// The node is killed before it has read it.
+    KillBefore,
+    /// The node is killed when it has read it, whatever it may have written.
+    KillAfter,
+    /// The producer's process dies.
+    Crash,
+    /// The coordinators move.
+    Move,
+}
+
 /// A disk operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskOp {
@@ -192,6 +205,27 @@ pub enum Fault {
     AddPartitions(u16, u16),
     /// A topic is deleted, and made anew at the end.
     DeleteTopic(u16),
+    /// The process with this transactional id dies, and is started again at the end.
+    CrashProducer(u16),
+    /// Another process with this transactional id is started.
+    TwinProducer(u16),
+    /// The leaders of what coordinators keep move.
+    MoveCoordinators,
+    /// What connections that are open now carry to the nodes is held, and arrives at the end; new
+    /// ones are not concerned.
+    OldLate(Link),
+    /// Another `transaction.version` is finalised, until the end.
+    Version(i16),
+    /// When the n-th request of a kind arrives, wherever, this is done; what it stops is started
+    /// again at the end.
+    AtRequest {
+        /// Which requests.
+        api: ApiKey,
+        /// Which of them; 1 is the next.
+        nth: u16,
+        /// What is done.
+        deed: Deed,
+    },
 }
 
 /// A fault and its time, in virtual milliseconds since the world began.
@@ -227,6 +261,8 @@ impl Fault {
                 | Self::MoveLeader(..)
                 | Self::UncleanElection(..)
                 | Self::AddPartitions(..)
+                | Self::TwinProducer(..)
+                | Self::MoveCoordinators
         )
     }
 
@@ -311,7 +347,40 @@ impl fmt::Display for Fault {
                 write!(f, "topic {topic} gets {count} more partitions")
             }
             Self::DeleteTopic(topic) => write!(f, "topic {topic} is deleted, then made anew"),
+            fault => fault.tell_transactions(f),
         }
+    }
+}
+
+impl Fault {
+    /// Faults of worlds with transactions.
+    fn tell_transactions(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CrashProducer(id) => write!(f, "the process with transactional id {id} dies"),
+            Self::TwinProducer(id) => {
+                write!(f, "another process with transactional id {id} is started")
+            }
+            Self::OldLate(link) => {
+                write!(f, "what open connections {link} carry to the nodes arrives at the end")
+            }
+            Self::MoveCoordinators => f.write_str("the coordinators move"),
+            Self::Version(level) => write!(f, "transaction.version is {level}"),
+            Self::AtRequest { api, nth, deed } => {
+                write!(f, "when {} request number {nth} arrives, {deed}", api.name())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Deed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::KillBefore => "its node is killed before it has read it",
+            Self::KillAfter => "its node is killed when it has read it",
+            Self::Crash => "its producer's process dies",
+            Self::Move => "the coordinators move",
+        })
     }
 }
 

@@ -4,6 +4,7 @@
 mod offer;
 mod parse;
 mod streams;
+mod transactions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use sordini_core::config::{Acks, Config};
 use sordini_core::time::Instant;
 use sordini_protocol::messages::produce::ProduceResponse;
-use sordini_protocol::{ApiKey, ErrorCode, Message, Uuid, frame};
+use sordini_protocol::{ApiKey, ErrorCode, Message, Reader, Uuid, frame};
 
 use crate::checkers::Violation;
 use crate::history::{History, Tp};
@@ -20,6 +21,7 @@ use crate::history::{History, Tp};
 use offer::Offer;
 pub(crate) use parse::Sent;
 use streams::Streams;
+use transactions::Order;
 
 /// A topic by its id; several may have had one name.
 pub(crate) type Topics = BTreeMap<Uuid, u16>;
@@ -72,6 +74,10 @@ pub(crate) struct Monitor {
     pub(crate) met: BTreeMap<&'static str, u64>,
     pub(crate) epochs: BTreeSet<(i64, i16)>,
     requests: u64,
+    /// Of a producer with transactions.
+    order: Option<Order>,
+    /// What coordinators answered.
+    pub(crate) coordinated: BTreeMap<(&'static str, &'static str), u64>,
     answers: u64,
     /// Batches that left, where somebody wants them told.
     sent: Option<Vec<Sent>>,
@@ -97,6 +103,8 @@ impl Monitor {
             met: BTreeMap::new(),
             epochs: BTreeSet::new(),
             requests: 0,
+            order: config.transactional_id.as_ref().map(|_| Order::default()),
+            coordinated: BTreeMap::new(),
             answers: 0,
             sent: None,
         }
@@ -112,9 +120,18 @@ impl Monitor {
         self.wires.insert(conn, Wire { node, ..Wire::default() });
     }
 
+    /// A topic was deleted.
+    pub(crate) fn deleted(&mut self, topic: u16) {
+        if let Some(order) = &mut self.order {
+            order.deleted.insert(topic);
+            self.streams.deleted(topic);
+        }
+    }
+
     pub(crate) fn gone(&mut self, conn: u64) {
         self.wires.remove(&conn);
         self.streams.gone(conn);
+        self.order.iter_mut().for_each(|order| order.gone(conn));
     }
 
     /// How many requests left the producer.
@@ -167,14 +184,33 @@ impl Monitor {
                         Err(text) => return self.wrong("P7", now, text),
                     }
                     self.watch_produce(now, conn, bytes.len(), &batches, history);
+                    self.watch_order(now, version, &batches);
                     if let Some(sent) = &mut self.sent {
                         sent.extend(batches.iter().cloned());
                     }
+                } else {
+                    self.watch_ask(now, (conn, correlation), (api, version), reader);
                 }
                 self.wait_for(now, conn, correlation, Waiting { api, version, batches });
             }
             Err(error) => self.wrong("P7", now, format!("no request: {error}")),
         }
+    }
+
+    fn watch_order(&mut self, now: Instant, version: i16, batches: &[Sent]) {
+        let Some(order) = &mut self.order else { return };
+        let mut wrong = Vec::new();
+        batches.iter().for_each(|batch| order.produce(version, batch, &mut wrong));
+        wrong.into_iter().for_each(|text| self.wrong("P7", now, text));
+    }
+
+    fn watch_ask(&mut self, now: Instant, key: (u64, i32), what: (ApiKey, i16), reader: Reader) {
+        let Some(order) = &mut self.order else { return };
+        let mut wrong = Vec::new();
+        let waiting = self.wires.values().flat_map(|wire| wire.waiting.values());
+        let flying = waiting.flat_map(|waiting| &waiting.batches);
+        order.asked(key, what.0, what.1, reader, flying, &mut wrong);
+        wrong.into_iter().for_each(|text| self.wrong("P7", now, text));
     }
 
     fn watch_version(&mut self, now: Instant, conn: u64, api: ApiKey, version: i16) {
@@ -288,6 +324,11 @@ impl Monitor {
                 wire.offer.read(&body, waiting.version);
             }
             if waiting.api != ApiKey::Produce {
+                let key = (conn, correlation.unwrap_or(0));
+                let codes = self.order.as_mut().map(|order| order.answered(key, &body));
+                for (api, code) in codes.into_iter().flatten() {
+                    *self.coordinated.entry((api.name(), code.name())).or_default() += 1;
+                }
                 continue;
             }
             wire.produces -= 1;

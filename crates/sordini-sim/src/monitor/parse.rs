@@ -26,6 +26,9 @@ pub(crate) struct Sent {
     pub(crate) bytes: Bytes,
     /// No other batch of its partition and epoch was on its way when it was sent.
     pub(crate) led: bool,
+    pub(crate) transactional: bool,
+    /// The broker itself holds a producer that it does not know to sequence 0 (KIP-890).
+    pub(crate) guarded: bool,
 }
 
 /// The acks and the batches of a Produce request.
@@ -50,7 +53,9 @@ pub(super) fn produce(
         for part in topic.partition_data {
             let bytes = part.records.ok_or("Produce without records")?;
             let tp = (number, part.index);
-            batches.push(read(tp, topic.topic_id, bytes, history)?);
+            let mut batch = read(tp, topic.topic_id, bytes, history)?;
+            batch.guarded = batch.transactional && version >= 12;
+            batches.push(batch);
         }
     }
     Ok((request.acks, batches))
@@ -78,5 +83,17 @@ fn read(tp: Tp, topic_id: Uuid, bytes: Bytes, history: &History) -> Result<Sent,
     let first = first.ok_or_else(|| wrong(&"an empty batch"))?.order;
     let (producer_id, epoch) = (header.producer_id, header.producer_epoch);
     let base_sequence = header.base_sequence;
-    Ok(Sent { tp, topic_id, producer_id, epoch, base_sequence, ids, first, bytes, led: false })
+    Ok(Sent {
+        tp,
+        topic_id,
+        producer_id,
+        epoch,
+        base_sequence,
+        ids,
+        first,
+        bytes,
+        led: false,
+        transactional: header.is_transactional(),
+        guarded: false,
+    })
 }

@@ -30,6 +30,16 @@ struct Line {
     batches: BTreeMap<i32, (u32, Bytes)>,
     /// Batches that were refused as too large, to be covered by children.
     split: Vec<(i32, u32)>,
+    life: Life,
+}
+
+/// Whether the partition is the one that the line began in.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    #[default]
+    Same,
+    /// Another may have come under its name.
+    PerhapsOver,
 }
 
 /// When and where a batch was last sent, and last refused.
@@ -124,6 +134,13 @@ impl Streams {
         let Some(refused) = last.refused.filter(|_| last.node == node) else { return };
         // A fifth of jitter either way.
         if now.saturating_since(refused) < backoff / 10 * 8 {
+            // A transaction that is being completed is done within milliseconds.
+            let soon = Duration::from_millis(20).min(backoff) / 10 * 8;
+            if last.code == ErrorCode::ConcurrentTransactions.code()
+                && now.saturating_since(refused) >= soon
+            {
+                return;
+            }
             // A leader that is news, be it the old one in a new term, is asked at once (KIP-951).
             let moved = [ErrorCode::NotLeaderOrFollower, ErrorCode::FencedLeaderEpoch];
             if moved.iter().any(|code| code.code() == last.code) && last.at_once < MOST_AT_ONCE {
@@ -146,6 +163,10 @@ impl Streams {
         let stream = (batch.tp, batch.topic_id, batch.producer_id, batch.epoch);
         let line = self.lines.entry(stream).or_default();
         let (base, count) = (batch.base_sequence, batch.ids.len() as u32);
+        let again = line.batches.get(&base).is_some_and(|(_, bytes)| *bytes == batch.bytes);
+        if line.life == Life::PerhapsOver && base == 0 && line.next != 0 && !again {
+            *line = Line::default();
+        }
         if let Some((known, bytes)) = line.batches.get(&base) {
             if *bytes == batch.bytes {
                 shown.again = true;
@@ -185,7 +206,7 @@ impl Streams {
         // that must not be several; a topic that comes back may have an older epoch's on its way.
         let stream = (tp, batch.topic_id, batch.producer_id, batch.epoch);
         let others = self.count.get(&stream).copied().unwrap_or(0);
-        if others > 0 && !self.acknowledged.contains(&(home, batch.producer_id)) {
+        if others > 0 && !batch.guarded && !self.acknowledged.contains(&(home, batch.producer_id)) {
             let text = format!("{tp:?}: no acknowledgement yet, and {others} others in flight");
             shown.wrong.push(("S4", text));
         }
@@ -246,6 +267,8 @@ impl Streams {
             match code {
                 ErrorCode::None | ErrorCode::DuplicateSequenceNumber => {
                     self.acknowledged.insert(known);
+                    // Older versions name the topic, which is this one as long as it is there.
+                    self.acknowledged.insert(((batch.tp, Uuid::ZERO), batch.producer_id));
                     self.attempts.remove(&(batch.tp, batch.first));
                 }
                 ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge => {
@@ -267,6 +290,19 @@ impl Streams {
             }
         }
         first
+    }
+
+    /// A topic was deleted. Where requests name it, another may come under that name, in which a
+    /// sequence begins anew once its producer has heard of it; unless something of the old one is on
+    /// its way, which may meet the new one.
+    pub(super) fn deleted(&mut self, topic: u16) {
+        for (stream, line) in &mut self.lines {
+            let (tp, id, ..) = stream;
+            let flying = self.count.get(stream).is_some_and(|count| *count > 0);
+            if tp.0 == topic && *id == Uuid::ZERO && !flying {
+                line.life = Life::PerhapsOver;
+            }
+        }
     }
 
     pub(super) fn gone(&mut self, conn: u64) {

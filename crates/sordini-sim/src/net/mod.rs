@@ -13,7 +13,7 @@ use sordini_core::time::Instant;
 use crate::faults::{Fault, Link, Way};
 use crate::rng::Rng;
 use crate::scenery::Dead;
-use pipe::Pipe;
+use pipe::{Pipe, pieces, take};
 
 /// How long an address is waited for before the next of the name is tried too.
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -84,6 +84,8 @@ pub(crate) struct Conn {
     down: Pipe,
     /// Leads nowhere, and nobody is told.
     vanished: bool,
+    /// The fault that holds what it carries to the node.
+    held_by: Option<usize>,
 }
 
 /// What a socket took.
@@ -108,6 +110,8 @@ pub(crate) struct Net {
     rng: Rng,
     latency: Duration,
     next: u64,
+    /// Which producer of the plan each one is a later life of, where they have several.
+    pub(crate) kin: Vec<u16>,
 }
 
 impl Net {
@@ -123,10 +127,16 @@ impl Net {
             rng,
             latency,
             next: 1,
+            kin: Vec::new(),
         }
     }
 
+    fn kin(&self, producer: u16) -> u16 {
+        self.kin.get(usize::from(producer)).copied().unwrap_or(producer)
+    }
+
     fn rules(&mut self, producer: u16, node: i32) -> Rules {
+        let producer = self.kin(producer);
         let mut rules = Rules::default();
         for (number, fault) in &self.active {
             let link = match fault {
@@ -199,6 +209,14 @@ impl Net {
                     }
                 }
             }
+            Fault::OldLate(link) => {
+                for conn in self.open(link) {
+                    if let Some(conn) = self.conns.get_mut(&conn) {
+                        conn.held_by = Some(number);
+                        self.felt.push(number);
+                    }
+                }
+            }
             fault => self.active.push((number, fault)),
         }
     }
@@ -206,6 +224,8 @@ impl Net {
     pub(crate) fn end(&mut self, now: Instant, number: usize) {
         self.active.retain(|(of, _)| *of != number);
         self.armed.retain(|(of, ..)| *of != number);
+        let held = self.conns.values_mut().filter(|conn| conn.held_by == Some(number));
+        held.for_each(|conn| conn.held_by = None);
         let all: Vec<u64> = self.conns.keys().copied().collect();
         all.into_iter().for_each(|conn| self.release(now, conn));
     }
@@ -236,7 +256,7 @@ impl Net {
             self.scheduled.push((again, NetEvent::Established(id)));
             return;
         }
-        if !rules.up_cut {
+        if !rules.up_cut && conn.held_by.is_none() {
             let (bytes, end) = conn.up.release();
             let at = conn.up.due(due);
             if !bytes.is_empty() {
@@ -260,7 +280,8 @@ impl Net {
 
     fn open(&self, link: Link) -> Vec<u64> {
         let covered = |conn: &Conn| {
-            conn.producer_open && conn.established && link.covers(conn.producer, conn.node)
+            let producer = self.kin(conn.producer);
+            conn.producer_open && conn.established && link.covers(producer, conn.node)
         };
         self.conns.iter().filter(|(_, conn)| covered(conn)).map(|(id, _)| *id).collect()
     }
@@ -291,8 +312,9 @@ impl Net {
         let id = self.next;
         self.next += 1;
         let rules = self.rules(producer, node);
+        let kin = self.kin(producer);
         let names = |fault: &Fault| match fault {
-            Fault::NoNames(of) => of.is_none_or(|of| of == producer),
+            Fault::NoNames(of) => of.is_none_or(|of| of == kin),
             _ => false,
         };
         let unresolved = self.active.iter().any(|(_, fault)| names(fault));
@@ -315,6 +337,7 @@ impl Net {
                 up: Pipe::default(),
                 down: Pipe::default(),
                 vanished: false,
+                held_by: None,
             },
         );
         let mut due = now.saturating_add(self.delay(&rules));
@@ -374,7 +397,7 @@ impl Net {
     /// Takes an armed break for this connection and way.
     fn disarm(&mut self, id: u64, way: Way, len: usize) -> Option<usize> {
         let conn = self.conns.get(&id)?;
-        let (producer, node) = (conn.producer, conn.node);
+        let (producer, node) = (self.kin(conn.producer), conn.node);
         let mut found = None;
         for (at, (_, link, of, left)) in self.armed.iter_mut().enumerate() {
             if *of != way || !link.covers(producer, node) {
@@ -436,7 +459,7 @@ impl Net {
         if conn.vanished {
             return conn.up.hold(&bytes);
         }
-        if rules.up_cut || conn.up.held() > 0 {
+        if rules.up_cut || conn.held_by.is_some() || conn.up.held() > 0 {
             return conn.up.hold(&bytes);
         }
         let at = conn.up.due(due);
@@ -561,40 +584,4 @@ impl Net {
             .range(id + 1..)
             .any(|(_, it)| it.producer == conn.producer && it.node == conn.node && it.established)
     }
-}
-
-/// Takes `count` bytes off the front.
-fn take(queue: &mut VecDeque<Bytes>, count: usize) -> Bytes {
-    if let Some(front) = queue.front_mut()
-        && front.len() > count
-    {
-        return front.split_to(count);
-    }
-    if queue.front().is_some_and(|front| front.len() == count) {
-        return queue.pop_front().unwrap_or_default();
-    }
-    let mut bytes = BytesMut::with_capacity(count);
-    while bytes.len() < count {
-        let Some(mut front) = queue.pop_front() else { break };
-        let part = front.split_to((count - bytes.len()).min(front.len()));
-        bytes.extend_from_slice(&part);
-        if !front.is_empty() {
-            queue.push_front(front);
-        }
-    }
-    bytes.freeze()
-}
-
-/// Most pieces of one write; the rest comes in one.
-const MOST_PIECES: u64 = 300;
-
-fn pieces(mut bytes: Bytes, size: Option<u16>, mut each: impl FnMut(u64, Bytes)) {
-    let size = usize::from(size.unwrap_or(u16::MAX)).max(1);
-    let limited = size < usize::from(u16::MAX);
-    let mut nth = 0;
-    while limited && bytes.len() > size && nth < MOST_PIECES {
-        each(nth, bytes.split_to(size));
-        nth += 1;
-    }
-    each(nth, bytes);
 }

@@ -15,7 +15,7 @@ use sordini_core::record::{Header, Record};
 use sordini_core::time::Instant;
 
 use super::{Event, World};
-use crate::history::{Rejected, Shape};
+use crate::history::{History, Rejected, Shape};
 use crate::plan::Plan;
 use crate::rng::Rng;
 use crate::timeline::Weight;
@@ -57,6 +57,16 @@ impl Application {
         }
     }
 
+    /// The process is gone: nothing is waited for any more.
+    pub(super) fn die(&mut self, history: &mut History) {
+        for waiting in std::mem::take(&mut self.waiting) {
+            history.reject(waiting.id, Rejected::GaveUp);
+        }
+        self.again.clear();
+        self.flushes.clear();
+        self.close = None;
+    }
+
     /// Does a send wait?
     pub(super) fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
@@ -68,6 +78,9 @@ impl World<'_> {
     pub(super) fn work(&mut self, client: u16) {
         let at = usize::from(client);
         let workload = &self.plan.workload;
+        if self.plan.transactions.is_some() {
+            return self.transact(client);
+        }
         if self.healed || self.applications[at].close.is_some() {
             return;
         }
@@ -101,7 +114,7 @@ impl World<'_> {
         self.after(pause, Event::Work(client));
     }
 
-    fn send_one(&mut self, client: u16) {
+    pub(super) fn send_one(&mut self, client: u16) {
         let workload = &self.plan.workload;
         let application = &mut self.applications[usize::from(client)];
         let topic = application.rng.below(self.plan.topics.len() as u64) as u16;
@@ -141,7 +154,8 @@ impl World<'_> {
         let Some(record) = self.history.get(id) else { return };
         let name = &self.plan.topics[usize::from(record.topic)].name;
         let topic = self.clients[usize::from(client)].producer.accumulator().topic(name);
-        self.append(client, id, &topic, None, Provision::new(0));
+        self.note_record(client, id);
+        self.append(client, id, &topic, None, self.provision(client));
     }
 
     fn append(
@@ -331,6 +345,7 @@ impl World<'_> {
         let at = usize::from(client);
         let closing = self.applications[at].close;
         let closing = closing.filter(|token| !self.clients[at].finished.contains_key(token));
-        self.applications[at].flushes.len() + usize::from(closing.is_some())
+        let calls = self.transactors.get(at).map_or(0, super::Transactor::unanswered);
+        self.applications[at].flushes.len() + usize::from(closing.is_some()) + calls
     }
 }

@@ -96,6 +96,7 @@ impl World<'_> {
             }
             ClusterTrace::Deleted { topic, .. } => {
                 if let Some(topic) = topic_number(topic) {
+                    self.clients.iter_mut().for_each(|client| client.monitor.deleted(topic));
                     self.evidence.happenings.push((at, Happening::Deleted { topic }));
                 }
             }

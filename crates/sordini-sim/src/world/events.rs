@@ -6,6 +6,7 @@ use sordini_core::producer::io::Input;
 
 use super::{Event, World};
 use crate::checkers::Happening;
+use crate::faults::Deed;
 use crate::net::NetEvent;
 
 impl World<'_> {
@@ -44,6 +45,7 @@ impl World<'_> {
             Event::FaultEnds(number) => self.fault_ends(number),
             Event::Heal => self.heal(),
             Event::StartNode(node) => self.start_node(node),
+            Event::Glimpse => self.glimpse(),
         }
     }
 
@@ -199,9 +201,16 @@ impl World<'_> {
             }
             conn.inbox.advance(4);
             let frame = conn.inbox.split_to(size).freeze();
+            let deed = self.deed(&frame);
+            if let Some((number, Deed::KillBefore)) = deed {
+                return self.do_deed(number, Deed::KillBefore, id, node);
+            }
             let now = self.broker_now();
             self.cluster.handle_frame(now, node, ConnectionId(id), frame);
             self.drain_cluster();
+            if let Some((number, deed)) = deed {
+                self.do_deed(number, deed, id, node);
+            }
         }
     }
 }

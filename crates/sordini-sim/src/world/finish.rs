@@ -53,14 +53,18 @@ impl World<'_> {
             let text = format!("{} requests within 2 s of peace", after - before);
             self.violation("P8", text);
         }
-        self.probe_sends();
+        if self.plan.transactions.is_some() {
+            self.probe_transactions();
+        } else {
+            self.probe_sends();
+        }
         self.probe_commands();
         // Followers fetch what is left.
         let end = self.now.saturating_add(Duration::from_secs(1));
         self.run_until(end, |_| false);
     }
 
-    fn patience(&self) -> Duration {
+    pub(super) fn patience(&self) -> Duration {
         let config = &self.config;
         let block = config.max_block.min(Duration::from_secs(120));
         config.request_timeout
@@ -69,9 +73,10 @@ impl World<'_> {
             + block
             + self.plan.scenery.quota.map_or(Duration::ZERO, |_| DEBT)
             + CONVERGENCE
+            + self.plan.transactions.as_ref().map_or(Duration::ZERO, |_| Duration::from_secs(20))
     }
 
-    fn probed(&mut self, asked: &str, failed: Option<String>) {
+    pub(super) fn probed(&mut self, asked: &str, failed: Option<String>) {
         let probe = Probe { at: self.now, asked: asked.to_owned(), failed };
         self.evidence.probes.push(probe);
     }
@@ -82,7 +87,7 @@ impl World<'_> {
             && (0..self.clients.len()).all(|at| self.unanswered(at as u16) == 0)
     }
 
-    fn partitions(&self) -> Vec<Tp> {
+    pub(super) fn partitions(&self) -> Vec<Tp> {
         let mut all = Vec::new();
         for (number, topic) in self.plan.topics.iter().enumerate() {
             let count = self.cluster.partitions(&topic.name);
@@ -163,7 +168,8 @@ impl World<'_> {
     /// Flush and close return, and then nothing is left.
     fn probe_commands(&mut self) {
         for client in 0..self.clients.len() as u16 {
-            if self.clients[usize::from(client)].producer.is_closed() {
+            let it = &self.clients[usize::from(client)];
+            if it.producer.is_closed() || it.is_gone() {
                 continue;
             }
             self.flush(client);
@@ -203,6 +209,9 @@ impl World<'_> {
             for (what, count) in &client.monitor.met {
                 self.coverage.meet(what, *count);
             }
+            for (what, count) in &client.monitor.coordinated {
+                *self.coverage.coordinated.entry(*what).or_default() += count;
+            }
             let ids: std::collections::BTreeSet<i64> =
                 client.monitor.epochs.iter().map(|(id, _)| *id).collect();
             let over = client.monitor.epochs.iter().any(|(_, epoch)| *epoch == i16::MAX);
@@ -218,6 +227,11 @@ impl World<'_> {
             let log = self.read_log(tp, &mut live);
             evidence.logs.insert(tp, log);
         }
+        let mut wrong = Vec::new();
+        self.close_book(&mut wrong);
+        let at = self.now;
+        live.extend(wrong.into_iter().map(|text| Violation { invariant: "P20", text, at }));
+        evidence.book = std::mem::take(&mut self.book);
         evidence.appends = std::mem::take(&mut self.traces)
             .into_iter()
             .filter_map(|(at, trace)| self.read_append(at, &trace))

@@ -2,11 +2,14 @@
 
 mod application;
 mod cluster;
+mod coordinators;
 mod events;
 mod finish;
 mod pace;
 mod producers;
+mod settling;
 mod telling;
+mod transactor;
 mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +21,7 @@ use sordini_core::config::Config;
 use sordini_core::time::Instant;
 use sordini_protocol::Uuid;
 
+use crate::book::{Book, Instance};
 use crate::checkers::{Evidence, Promise, Violation};
 use crate::clock;
 use crate::coverage::Coverage;
@@ -30,7 +34,9 @@ use crate::plan::Plan;
 use crate::rng::Rng;
 use crate::timeline::Timeline;
 use application::Application;
+use coordinators::Armed;
 use producers::Client;
+use transactor::Transactor;
 
 /// More steps than this at one moment is something that turns in circles (P8).
 const STEPS_AT_ONCE: u64 = 40_000;
@@ -52,6 +58,8 @@ enum Event {
     FaultEnds(usize),
     Heal,
     StartNode(i32),
+    /// Somebody reads what is committed.
+    Glimpse,
 }
 
 /// A message among nodes that the active faults concern.
@@ -89,6 +97,13 @@ pub(crate) struct World<'a> {
     wanted: BTreeSet<i32>,
     clients: Vec<Client>,
     applications: Vec<Application>,
+    /// One for each producer, where there are transactions.
+    transactors: Vec<Transactor>,
+    book: Book,
+    /// What is to be done when a request of a kind arrives.
+    armed: Vec<Armed>,
+    /// Processes that faults have stopped, to be started at their end.
+    fallen: BTreeMap<usize, coordinators::Fallen>,
     history: History,
     /// Topics by id, and which ids are of now.
     topics: BTreeMap<Uuid, u16>,
@@ -130,8 +145,15 @@ impl<'a> World<'a> {
         cluster_config.strict_min_isr = rng.chance(700);
         let nodes = 1..=plan.nodes;
         let promise = Promise::of(&config, plan.survivable);
-        let clients = (0..plan.workload.producers).map(|at| Client::new(plan, &config, at));
+        coordinators::configure(&mut cluster_config.broker, plan);
+        let kin = 0..plan.workload.producers;
+        let clients = kin.clone().map(|at| Client::new(plan, &config_of(plan, &config, at), at));
         let clients: Vec<Client> = clients.collect();
+        let transactional = kin.filter(|_| plan.transactions.is_some());
+        let instances = transactional.clone().map(Instance::new).collect();
+        let request_timeout = config.request_timeout;
+        let describes = plan.scenery.describes();
+        let book = Book { instances, request_timeout, describes, ..Book::default() };
         Self {
             now: Instant::from_millis(1),
             queue: EventQueue::default(),
@@ -147,6 +169,10 @@ impl<'a> World<'a> {
             wanted: BTreeSet::new(),
             applications: (0..clients.len()).map(|at| Application::new(plan, at as u16)).collect(),
             clients,
+            transactors: transactional.map(|at| Transactor::new(plan, at, at)).collect(),
+            book,
+            armed: Vec::new(),
+            fallen: BTreeMap::new(),
             history: History::default(),
             topics: BTreeMap::new(),
             traces: Vec::new(),
@@ -164,6 +190,11 @@ impl<'a> World<'a> {
             plan,
             config,
         }
+    }
+
+    /// The settings of a producer.
+    fn config_of(&self, kin: u16) -> Config {
+        config_of(self.plan, &self.config, kin)
     }
 
     /// Lives through it, and hands over what happened.
@@ -187,6 +218,7 @@ impl<'a> World<'a> {
         for at in 0..self.plan.topics.len() {
             self.create_topic(at as u16);
         }
+        self.begin_transactions();
         for (number, fault) in self.plan.faults.iter().enumerate() {
             self.queue.push(Instant::from_millis(fault.at.max(150)), Event::FaultBegins(number));
         }
@@ -205,7 +237,7 @@ impl<'a> World<'a> {
 
     /// Tells everybody's clock the time.
     fn tick(&mut self) {
-        for client in &self.clients {
+        for client in self.clients.iter().filter(|client| !client.is_gone()) {
             client.clock.set(self.now);
         }
     }
@@ -298,4 +330,13 @@ impl<'a> World<'a> {
         felt.extend(self.net.felt.iter().copied());
         felt
     }
+}
+
+/// The settings of a producer: each has a `transactional.id` of its own.
+fn config_of(plan: &Plan, config: &Config, kin: u16) -> Config {
+    let mut own = config.clone();
+    if plan.transactions.is_some() {
+        own.transactional_id = config.transactional_id.as_ref().map(|id| format!("{id}-{kin}"));
+    }
+    own
 }

@@ -54,6 +54,13 @@ impl Wake for Flag {
 /// A record with its place in its batch.
 type Place = (u32, u64);
 
+/// Whether a producer's process is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    Running,
+    Gone,
+}
+
 /// One producer and what surrounds it.
 pub(super) struct Client {
     pub(super) producer: Producer,
@@ -79,6 +86,7 @@ pub(super) struct Client {
     pub(super) next_token: u64,
     peak: usize,
     pub(super) loss_told: bool,
+    life: Life,
 }
 
 impl Client {
@@ -116,6 +124,7 @@ impl Client {
             next_token: 0,
             peak: 0,
             loss_told: false,
+            life: Life::Running,
         }
     }
 
@@ -152,14 +161,30 @@ impl Client {
         MemoryUse {
             limit: memory.limit(),
             peak: self.peak,
-            at_end: memory.reserved(),
+            at_end: if self.is_gone() { 0 } else { memory.reserved() },
             most_in_flight: self.monitor.most_in_flight,
         }
     }
 
     /// Is nothing of it to be expected any more?
     pub(super) fn is_over(&self) -> bool {
-        self.producer.is_closed() || self.producer.fatal().is_some()
+        self.is_gone() || self.producer.is_closed() || self.producer.fatal().is_some()
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.life == Life::Gone
+    }
+
+    /// The process is gone. Returns its connections, and the records without an outcome.
+    pub(super) fn die(&mut self) -> (Vec<u64>, Vec<u64>) {
+        self.life = Life::Gone;
+        self.kept.clear();
+        self.frozen_until = None;
+        self.timer = None;
+        let conns: Vec<u64> = std::mem::take(&mut self.conns).into_values().collect();
+        conns.iter().for_each(|id| self.monitor.gone(*id));
+        let lost = std::mem::take(&mut self.batches).into_values().flatten();
+        (conns, lost.map(|(_, id)| id).collect())
     }
 }
 
@@ -178,7 +203,7 @@ impl World<'_> {
     pub(super) fn serve_producers(&mut self) -> bool {
         for at in 0..self.clients.len() {
             let client = at as u16;
-            if self.is_frozen(client) {
+            if self.is_frozen(client) || self.clients[at].is_gone() {
                 continue;
             }
             if self.clients[at].wake.take() {
@@ -197,7 +222,8 @@ impl World<'_> {
     /// The earliest timer of a producer, and whose it is.
     pub(super) fn next_producer_timer(&mut self) -> Option<(Instant, u16)> {
         let mut first: Option<(Instant, u16)> = None;
-        for (at, client) in self.clients.iter_mut().enumerate() {
+        let running = |(_, client): &(usize, &mut Client)| !client.is_gone();
+        for (at, client) in self.clients.iter_mut().enumerate().filter(running) {
             let due = client.producer.poll_timeout();
             let due = due.map(|due| due.saturating_add(client.late));
             // A timer that is late is not made later by what happens before it fires.
@@ -231,6 +257,9 @@ impl World<'_> {
 
     pub(super) fn feed(&mut self, client: u16, input: Input<'_>) {
         let it = &mut self.clients[usize::from(client)];
+        if it.is_gone() {
+            return;
+        }
         let now = it.clock.now();
         if is_work(&input) {
             it.pace.give(self.now);
@@ -282,6 +311,7 @@ impl World<'_> {
             Output::Finish { token, result } => {
                 self.hash.number(0xf1 ^ token.0);
                 self.check_finished(client, token);
+                self.note_answer(client, token, &result);
                 self.clients[usize::from(client)].finished.insert(token, result);
             }
             Output::HandBack(returned) => drop(returned),
@@ -361,6 +391,7 @@ impl World<'_> {
 
     fn note_producer(&mut self, client: u16, trace: &Trace) {
         self.coverage.producer(trace);
+        self.note_transaction(client, trace);
         self.tell_producer(client, trace);
         let happening = match trace {
             Trace::EpochBumped { topic, partition, .. } => topic_number(topic)

@@ -84,18 +84,21 @@ impl World<'_> {
     /// Faults of producers, of topics and of the network.
     fn strike_elsewhere(&mut self, number: usize, fault: Fault, until: Instant) {
         match fault {
-            Fault::Freeze(client) => {
+            Fault::Freeze(kin) => {
+                let Some(client) = self.instance_of(kin) else { return };
                 self.felt.insert(number);
                 let now = self.now;
                 let it = &mut self.clients[usize::from(client)];
                 it.frozen_until = Some(it.frozen_until.unwrap_or(now).max(until));
                 self.excuse_pause(client, now, until);
             }
-            Fault::ProducerSkew(client, ms) => {
+            Fault::ProducerSkew(kin, ms) => {
+                let Some(client) = self.instance_of(kin) else { return };
                 self.felt.insert(number);
                 self.clients[usize::from(client)].clock.set_skew(ms);
             }
-            Fault::LateTimers(client, micros) => {
+            Fault::LateTimers(kin, micros) => {
+                let Some(client) = self.instance_of(kin) else { return };
                 self.felt.insert(number);
                 let late = Duration::from_micros(micros);
                 self.clients[usize::from(client)].late = late;
@@ -121,7 +124,7 @@ impl World<'_> {
                 }
                 self.drain_cluster();
             }
-            fault => self.net.begin(self.now, number, fault),
+            fault => self.strike_transactions(number, fault),
         }
     }
 
@@ -240,8 +243,12 @@ impl World<'_> {
                 }
                 self.doubled.retain(|_, (of, _)| *of != number);
             }
-            Fault::ProducerSkew(client, _) => self.clients[usize::from(client)].clock.set_skew(0),
-            Fault::LateTimers(client, _) => self.clients[usize::from(client)].late = Duration::ZERO,
+            Fault::ProducerSkew(kin, _) => {
+                self.clients_of(kin).for_each(|client| client.clock.set_skew(0));
+            }
+            Fault::LateTimers(kin, _) => {
+                self.clients_of(kin).for_each(|client| client.late = Duration::ZERO);
+            }
             Fault::SlowCodec(_) => self.codec_delay = Duration::from_micros(20),
             Fault::DeleteTopic(topic) => {
                 let name = &self.plan.topics[usize::from(topic)].name;
@@ -249,9 +256,18 @@ impl World<'_> {
                     self.create_topic(topic);
                 }
             }
-            _ => self.net.end(self.now, number),
+            fault => self.relieve_transactions(number, fault),
         }
         self.take_scheduled();
+    }
+
+    /// All lives of a producer of the plan.
+    fn clients_of(&mut self, kin: u16) -> impl Iterator<Item = &mut super::Client> {
+        let kins: Vec<u16> = (0..self.clients.len() as u16)
+            .map(|at| self.transactors.get(usize::from(at)).map_or(at, |it| it.kin))
+            .collect();
+        let all = self.clients.iter_mut().zip(kins);
+        all.filter(move |(_, of)| *of == kin).map(|(client, _)| client)
     }
 
     fn mend(&self, node: i32) {
@@ -268,6 +284,7 @@ impl World<'_> {
             self.fault_ends(number);
         }
         self.healed = true;
+        self.note_healed(self.now);
         self.net.heal(self.now);
         self.peer_rules.clear();
         for node in 1..=self.plan.nodes {

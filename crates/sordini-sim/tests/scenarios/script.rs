@@ -60,6 +60,7 @@ pub(crate) fn script(nodes: i32) -> Script {
             close: None,
             resend: false,
         },
+        transactions: None,
         first_sequence: 0,
         scenery: Scenery::default(),
         chaos: 4000,
@@ -177,6 +178,16 @@ impl Story {
         let Self { plan, report } = &self;
         let heard = self.answers(code) > 0;
         assert!(heard, "no answer {}\n{plan}\n{report}{:#?}", code.name(), report.coverage);
+        self
+    }
+
+    /// A coordinator answered so.
+    #[track_caller]
+    pub(crate) fn coordinated(self, api: ApiKey, code: ErrorCode) -> Self {
+        let Self { plan, report } = &self;
+        let heard = report.coverage.coordinated.contains_key(&(api.name(), code.name()));
+        let (api, code) = (api.name(), code.name());
+        assert!(heard, "no {code} to {api}\n{plan}\n{report}{:#?}", report.coverage);
         self
     }
 

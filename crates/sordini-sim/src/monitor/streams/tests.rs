@@ -38,6 +38,8 @@ impl Story {
             first: id,
             bytes,
             led: false,
+            transactional: false,
+            guarded: false,
         }
     }
 
