@@ -161,8 +161,8 @@ impl Producer {
 
     /// A record was accepted for the partition: it belongs to the open transaction.
     pub(super) fn enroll(&mut self, key: PartitionKey) {
-        let waiting = self.partitions.get(&key).is_some_and(Partition::has_waiting);
-        if let Some(transactions) = self.transactions.as_mut().filter(|_| waiting) {
+        let Some(transactions) = &mut self.transactions else { return };
+        if self.partitions.get(&key).is_some_and(Partition::has_waiting) {
             transactions.enroll(key);
         }
     }
