@@ -93,6 +93,21 @@ mod regressions {
     }
 
     #[test]
+    fn p14_p15_a_coordinator_takes_no_partition_in_that_it_has_not_heard_of() {
+        clean(280_021_672_783, &Profile::default());
+    }
+
+    #[test]
+    fn p7_a_transaction_is_not_ended_at_a_close_while_batches_lack_their_answers() {
+        clean(2091, &Profile::default());
+    }
+
+    #[test]
+    fn p20_a_topic_without_id_is_believed_again_once_it_had_no_leader() {
+        clean(3012, &Profile::default());
+    }
+
+    #[test]
     fn p7_with_acks_0_an_answer_to_nothing_is_passed_over_and_versions_are_agreed_all_the_same() {
         for seed in [840, 1094, 1580] {
             clean(seed, &Profile::default());

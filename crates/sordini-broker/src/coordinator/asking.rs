@@ -195,6 +195,12 @@ impl Broker {
         partitions: &BTreeSet<Partition>,
         ask: Ask,
     ) {
+        // A coordinator that has yet to hear of a partition would not find its leader when the
+        // transaction ends, take it for deleted, and write no marker there.
+        let known = |(topic, index): &Partition| self.has_partition(topic, *index);
+        if ask == Ask::Add && !partitions.iter().all(known) {
+            return self.tell_asker(now, asker, Err(ErrorCode::CoordinatorNotAvailable));
+        }
         match ask {
             Ask::Add => {
                 let client = TransactionVersion::V2;
