@@ -223,9 +223,11 @@ impl Producer {
                 transactions.drained(gaps, self.now);
             }
         }
-        let (now, protocol) = (self.now, self.protocol());
-        if let Some(transactions) = &mut self.transactions {
-            transactions.advance(now, protocol);
+        if self.transactions.as_ref().is_some_and(Transactions::is_to_advance) {
+            let (now, protocol) = (self.now, self.protocol());
+            if let Some(transactions) = &mut self.transactions {
+                transactions.advance(now, protocol);
+            }
         }
         self.apply_effects();
         self.coordinate();
@@ -287,6 +289,10 @@ impl Producer {
     }
 
     pub(super) fn expire_transactions(&mut self) {
+        let due = self.transactions.as_ref().and_then(Transactions::next_deadline);
+        if due.is_none_or(|due| due > self.now) {
+            return;
+        }
         let silence = self.silence();
         let now = self.now;
         if let Some(transactions) = &mut self.transactions {

@@ -166,12 +166,7 @@ impl Transactions {
 
     /// No answer will come to a request that may have been read.
     fn on_lost(&mut self, ask: &Ask, begun: bool) {
-        match ask {
-            Ask::CommitOffsets(_, _, offsets) => {
-                self.groups.remove(&offsets.group.group);
-            }
-            _ => self.coordinator = Lookup::default(),
-        }
+        self.forget_coordinator(ask);
         if !begun {
             return;
         }
@@ -180,6 +175,16 @@ impl Transactions {
         }
         self.straggles();
         self.in_doubt();
+    }
+
+    /// Whoever was to answer is to be found anew.
+    fn forget_coordinator(&mut self, ask: &Ask) {
+        match ask {
+            Ask::CommitOffsets(_, _, offsets) => {
+                self.groups.remove(&offsets.group.group);
+            }
+            _ => self.coordinator = Lookup::default(),
+        }
     }
 
     fn in_doubt(&mut self) {
@@ -214,12 +219,7 @@ impl Transactions {
             Reaction::Elsewhere => {
                 self.in_doubt();
                 self.again(ask, moment);
-                match ask {
-                    Ask::CommitOffsets(_, _, offsets) => {
-                        self.groups.remove(&offsets.group.group);
-                    }
-                    _ => self.coordinator = Lookup::default(),
-                }
+                self.forget_coordinator(ask);
             }
             Reaction::Abort => self.turn(AbortCause::Refused { api, code }, api, code),
             Reaction::WrongState => self.on_wrong_state(api, code),

@@ -234,6 +234,12 @@ impl Transactions {
         self.beginner = Some(waiter);
     }
 
+    /// Is there anything to be done without an answer?
+    #[must_use]
+    pub fn is_to_advance(&self) -> bool {
+        self.beginner.is_some() || matches!(self.state, State::Worn(_)) || mutant!(M22)
+    }
+
     /// Does what can be done without an answer: opens the transaction that is waited for.
     /// `protocol` is what the cluster speaks at present.
     pub fn advance(&mut self, now: Instant, protocol: Protocol) {
