@@ -1,7 +1,10 @@
 //! A record-batch encoder for tests, written from the format alone: neither the reader that is
-//! tested nor the producer's encoder has a part in it.
+//! tested nor the producer's encoder has a part in it. And requests that several tests make.
 
 use bytes::Bytes;
+use sordini_protocol::messages::offset_fetch::{
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics,
+};
 use sordini_protocol::messages::produce::{
     PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
     TopicProduceData,
@@ -117,6 +120,23 @@ pub(crate) fn produce_to(
         }],
         ..ProduceRequest::default()
     }
+}
+
+/// Asks for what `group` has committed for the first partition of a topic, by the topic's id.
+pub(crate) fn offset_fetch(
+    group: &str,
+    topic_id: Uuid,
+    require_stable: bool,
+) -> OffsetFetchRequest {
+    let partition_indexes = vec![0];
+    let topic = OffsetFetchRequestTopics { topic_id, partition_indexes, ..Default::default() };
+    let group = OffsetFetchRequestGroup {
+        group_id: group.to_owned(),
+        member_epoch: -1,
+        topics: Some(vec![topic]),
+        ..Default::default()
+    };
+    OffsetFetchRequest { groups: vec![group], require_stable, ..Default::default() }
 }
 
 /// What became of the first partition of a request.

@@ -3,8 +3,9 @@
 mod support;
 
 use std::io::Write;
+use std::process::ChildStdin;
 
-use support::{Desk, lines, numbers, sorted, wait_for};
+use support::{Desk, Running, lines, numbers, sorted, wait_for};
 
 const ID: [&str; 2] = ["-X", "transactional.id=import"];
 
@@ -26,6 +27,19 @@ fn becomes(desk: &Desk, address: &str, expected: &[Vec<u8>]) {
 /// The input's numbers as lines, sorted as text.
 fn expected(numbers: impl IntoIterator<Item = usize>) -> Vec<Vec<u8>> {
     sorted(numbers.into_iter().map(|number| number.to_string().into_bytes()).collect())
+}
+
+/// A run that has fifty lines in a transaction of topic `t`, and waits for more.
+fn hold_open(desk: &Desk, address: &str, args: &[&str]) -> (Running, ChildStdin) {
+    let mut running = desk.start(args);
+    let mut input = running.stdin();
+    input.write_all(numbers(50).as_bytes()).expect("it reads");
+    input.flush().expect("it reads");
+    wait_for("the lines", || {
+        let read = desk.run(&["tail", "t", "-b", address, "--exit-at-end"]);
+        read.code() == 0 && read.lines().len() == 50
+    });
+    (running, input)
 }
 
 #[test]
@@ -100,15 +114,7 @@ fn ctrl_c_aborts_the_open_transaction_and_hands_its_lines_back() {
     let broker = desk.serve(&[]);
     let to = ["-b", &broker.address, "--json", "--failed", "left"];
     let args = with(&["produce", "t", "--transaction", "all"], &to);
-    let mut running = desk.start(&with(&args, &ID));
-    let mut input = running.stdin();
-    input.write_all(numbers(50).as_bytes()).expect("it reads");
-    input.flush().expect("it reads");
-    wait_for("the lines", || {
-        let args = ["tail", "t", "-b", &broker.address, "--exit-at-end"];
-        let read = desk.run(&args);
-        read.code() == 0 && read.lines().len() == 50
-    });
+    let (mut running, input) = hold_open(&desk, &broker.address, &with(&args, &ID));
     assert!(seen(&desk, &broker.address, "read_committed").is_empty(), "it is open");
     running.signal("INT");
     let ended = running.end().expect(130);
@@ -126,15 +132,7 @@ fn a_run_after_one_that_was_killed_aborts_what_that_had_open() {
     let desk = Desk::new();
     let broker = desk.serve(&[]);
     let args = ["produce", "t", "--transaction", "all", "-b", &broker.address];
-    let mut running = desk.start(&with(&args, &ID));
-    let mut input = running.stdin();
-    input.write_all(numbers(50).as_bytes()).expect("it reads");
-    input.flush().expect("it reads");
-    wait_for("the lines", || {
-        let args = ["tail", "t", "-b", &broker.address, "--exit-at-end"];
-        let read = desk.run(&args);
-        read.code() == 0 && read.lines().len() == 50
-    });
+    let (running, _input) = hold_open(&desk, &broker.address, &with(&args, &ID));
     running.kill();
     desk.write("in", "next\n");
     let args = ["produce", "t", "in", "--transaction", "all", "-b", &broker.address];
@@ -147,15 +145,7 @@ fn two_runs_with_one_id_do_not_both_write() {
     let desk = Desk::new();
     let broker = desk.serve(&[]);
     let args = ["produce", "t", "--transaction", "all", "-b", &broker.address, "--failed", "left"];
-    let mut older = desk.start(&with(&args, &ID));
-    let mut input = older.stdin();
-    input.write_all(numbers(50).as_bytes()).expect("it reads");
-    input.flush().expect("it reads");
-    wait_for("the lines", || {
-        let args = ["tail", "t", "-b", &broker.address, "--exit-at-end"];
-        let read = desk.run(&args);
-        read.code() == 0 && read.lines().len() == 50
-    });
+    let (older, input) = hold_open(&desk, &broker.address, &with(&args, &ID));
     desk.write("in", "newer\n");
     let args = ["produce", "t", "in", "--transaction", "all", "-b", &broker.address];
     desk.run(&with(&args, &ID)).expect(0);

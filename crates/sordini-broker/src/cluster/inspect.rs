@@ -91,8 +91,7 @@ impl Cluster {
         topic: &str,
         partition: i32,
     ) -> Result<Vec<StoredRecord>, InspectError> {
-        let missing = InspectError::NoPartition { topic: topic.to_owned(), partition };
-        self.broker_mut(node).ok_or(missing)?.records(topic, partition)
+        self.running(node, topic, partition)?.records(topic, partition)
     }
 
     /// The records of a running node's replica that a read_committed consumer sees, as far as the
@@ -106,8 +105,17 @@ impl Cluster {
         topic: &str,
         partition: i32,
     ) -> Result<Vec<StoredRecord>, InspectError> {
-        let missing = InspectError::NoPartition { topic: topic.to_owned(), partition };
-        self.broker_mut(node).ok_or(missing)?.committed_records(topic, partition)
+        self.running(node, topic, partition)?.committed_records(topic, partition)
+    }
+
+    fn running(
+        &mut self,
+        node: i32,
+        topic: &str,
+        partition: i32,
+    ) -> Result<&mut Broker, InspectError> {
+        let missing = || InspectError::NoPartition { topic: topic.to_owned(), partition };
+        self.broker_mut(node).ok_or_else(missing)
     }
 
     /// A running node, for what only a broker can tell.

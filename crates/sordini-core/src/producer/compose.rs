@@ -195,7 +195,7 @@ impl Producer {
         let versions = connection.versions().expect("the caller found it ready");
         // Version 13 names topics by their ids alone.
         let by_name = parts.iter().any(|part| part.id.is_zero());
-        let version = self.produce_version(&versions).unwrap_or(versions.produce);
+        let version = self.produce_version(&versions).expect("the caller found one that serves");
         let version = if by_name { version.min(12) } else { version };
         let connection = self.connections.get_mut(&conn).expect("it was there a line ago");
         let preface = Preface {

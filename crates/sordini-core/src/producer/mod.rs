@@ -132,10 +132,8 @@ impl Producer {
         let Components { partitioner, clock, wake, seed, return_failed } = components;
         let mut rng = Rng::new(seed);
         let accumulator = Accumulator::new(&config, partitioner, clock, wake, rng.bits());
-        let transactions = config
-            .transactional_id
-            .as_deref()
-            .map(|id| Transactions::new(id, config.transaction_timeout));
+        let transactions =
+            config.transactional_id.as_ref().map(|_| Transactions::new(config.transaction_timeout));
         let identity = match transactions {
             Some(_) => Identity::Unassigned,
             None => Identity::new(config.enable_idempotence),

@@ -128,7 +128,7 @@ pub enum Effect {
 /// The transactions of one producer.
 #[derive(Debug)]
 pub struct Transactions {
-    id: Arc<str>,
+    /// `transaction.timeout.ms`.
     timeout: Duration,
     state: State,
     last: TransactionNumber,
@@ -148,11 +148,10 @@ pub struct Transactions {
 }
 
 impl Transactions {
-    /// For the producer of this `transactional.id`.
+    /// For a producer whose transactions may be open for `timeout` each.
     #[must_use]
-    pub fn new(id: &str, timeout: Duration) -> Self {
+    pub fn new(timeout: Duration) -> Self {
         Self {
-            id: id.into(),
             timeout,
             state: State::Fresh,
             last: TransactionNumber::NONE,
@@ -167,12 +166,6 @@ impl Transactions {
             known_at: Instant::ZERO,
             effects: Vec::new(),
         }
-    }
-
-    /// `transactional.id`.
-    #[must_use]
-    pub fn id(&self) -> &Arc<str> {
-        &self.id
     }
 
     /// Where it stands.

@@ -35,7 +35,7 @@ pub(super) struct Desk {
 impl Desk {
     pub(super) fn new(protocol: Protocol) -> Self {
         Self {
-            transactions: Transactions::new("t", Duration::from_secs(60)),
+            transactions: Transactions::new(Duration::from_secs(60)),
             now: Instant::ZERO,
             protocol,
             effects: Vec::new(),

@@ -16,6 +16,7 @@ use crate::TransactionVersion;
 use crate::coordinator::records;
 use crate::coordinator::transaction::Metadata;
 use crate::coordinator::{TRANSACTION_STATE, batch as coordinators};
+use crate::test_batch::offset_fetch;
 use ErrorCode as E;
 
 const TRANSACTIONAL: i16 = 1 << 4;
@@ -143,19 +144,7 @@ impl Rig {
     }
 
     fn offset(&mut self, require_stable: bool) -> Result<i64, E> {
-        let topics = vec![OffsetFetchRequestTopics {
-            topic_id: self.topic_id(),
-            partition_indexes: vec![0],
-            ..Default::default()
-        }];
-        let group = OffsetFetchRequestGroup {
-            group_id: "G".to_owned(),
-            member_epoch: -1,
-            topics: Some(topics),
-            ..Default::default()
-        };
-        let request =
-            OffsetFetchRequest { groups: vec![group], require_stable, ..Default::default() };
+        let request = offset_fetch("G", self.topic_id(), require_stable);
         let answer = self.ask(&request, 10);
         let group = &answer.groups[0];
         match E::from_code(group.error_code) {

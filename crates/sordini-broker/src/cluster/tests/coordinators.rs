@@ -6,11 +6,11 @@ use sordini_protocol::messages::add_partitions_to_txn::{
 };
 use sordini_protocol::messages::describe_transactions::DescribeTransactionsRequest;
 use sordini_protocol::messages::end_txn::EndTxnRequest;
-use sordini_protocol::messages::offset_fetch::*;
 use sordini_protocol::messages::txn_offset_commit::*;
 
 use super::*;
 use crate::coordinator::{CONSUMER_OFFSETS, TRANSACTION_STATE, partition_for};
+use crate::test_batch::offset_fetch;
 use ErrorCode as E;
 
 /// Id and epoch.
@@ -389,19 +389,7 @@ fn offsets_of_a_transaction_move_with_the_leader_of_the_group() {
     });
     committed.expect("pending");
     let stable = |world: &mut World| {
-        let topics = vec![OffsetFetchRequestTopics {
-            topic_id,
-            partition_indexes: vec![0],
-            ..Default::default()
-        }];
-        let group = OffsetFetchRequestGroup {
-            group_id: "G".to_owned(),
-            member_epoch: -1,
-            topics: Some(topics),
-            ..Default::default()
-        };
-        let request =
-            OffsetFetchRequest { groups: vec![group], require_stable: true, ..Default::default() };
+        let request = offset_fetch("G", topic_id, true);
         let node = world.home(CONSUMER_OFFSETS, "G").1;
         let group = world.ask(node, &request, 10).groups.remove(0);
         assert_eq!(group.error_code, 0);

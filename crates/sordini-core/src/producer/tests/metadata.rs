@@ -469,77 +469,73 @@ fn fewer_partitions_than_before_take_none_away() {
     world.end();
 }
 
-#[test]
-fn a_topic_made_anew_where_brokers_tell_no_ids_is_written_to_again() {
-    // D1 for brokers before topic ids: leader epochs begin anew, and so must what is believed.
+/// Two brokers from before topic ids: only leader epochs tell old metadata from new.
+fn without_topic_ids() -> World {
     let mut world = World::with(2, 1, |_| {});
     for node in 1..=2 {
         world.node(node).limit(ApiKey::Metadata, (0, 9));
         world.node(node).limit(ApiKey::Produce, (0, 9));
     }
-    world.send();
-    world.settle();
+    world
+}
+
+/// Leader epochs begin anew, and so must what is believed. Nobody can tell the producer, so its
+/// sequence goes on; a broker without state takes it.
+fn make_anew(world: &mut World) {
     world.model.topics.remove("t");
-    // Nobody can tell, so the sequence goes on; a broker without state takes it.
     world.monitor.start = 1;
-    let id = world.send();
-    world.run(1000);
     world.model.create("t", 1);
     let part = world.model.part(&("t".into(), 0));
     (part.leader, part.epoch) = (2, 0);
+}
+
+/// The record is written; what stood in the topic before is not there any more.
+fn end_anew(mut world: World, id: u64) {
     world.run(5000);
-    assert!(world.is_resolved(id));
+    world.assert_written(&[id]);
     world.model.lossy = true;
     world.end();
+}
+
+#[test]
+fn a_topic_made_anew_where_brokers_tell_no_ids_is_written_to_again() {
+    // D1.
+    let mut world = without_topic_ids();
+    world.send();
+    world.settle();
+    world.model.topics.remove("t");
+    world.monitor.start = 1;
+    let id = world.send();
+    world.run(1000);
+    make_anew(&mut world);
+    end_anew(world, id);
 }
 
 #[test]
 fn a_topic_made_anew_without_ids_while_nobody_listened_is_written_to_again() {
     // D1: no answer ever said that the topic was gone; its old leader denies what is believed.
-    let mut world = World::with(2, 1, |_| {});
-    for node in 1..=2 {
-        world.node(node).limit(ApiKey::Metadata, (0, 9));
-        world.node(node).limit(ApiKey::Produce, (0, 9));
-    }
+    let mut world = without_topic_ids();
     let first = world.send();
     world.settle();
     assert!(world.is_resolved(first));
-    world.model.topics.remove("t");
-    world.monitor.start = 1;
-    world.model.create("t", 1);
-    world.model.part(&("t".into(), 0)).leader = 2;
-    world.model.part(&("t".into(), 0)).epoch = 0;
+    make_anew(&mut world);
     let id = world.send();
-    world.run(5000);
-    world.assert_written(&[id]);
-    world.model.lossy = true;
-    world.end();
+    end_anew(world, id);
 }
 
 #[test]
 fn a_topic_made_anew_without_ids_while_it_had_no_leader_is_written_to_again() {
     // D1: nobody is believed to lead, so nobody can deny it.
-    let mut world = World::with(2, 1, |_| {});
-    for node in 1..=2 {
-        world.node(node).limit(ApiKey::Metadata, (0, 9));
-        world.node(node).limit(ApiKey::Produce, (0, 9));
-    }
+    let mut world = without_topic_ids();
     let first = world.send();
     world.settle();
     assert!(world.is_resolved(first));
-    world.model.part(&("t".into(), 0)).leader = -1;
-    world.model.part(&("t".into(), 0)).epoch = 7;
+    let part = world.model.part(&("t".into(), 0));
+    (part.leader, part.epoch) = (-1, 7);
     let id = world.send();
     world.run(2000);
-    world.model.topics.remove("t");
-    world.monitor.start = 1;
-    world.model.create("t", 1);
-    world.model.part(&("t".into(), 0)).leader = 2;
-    world.model.part(&("t".into(), 0)).epoch = 0;
-    world.run(5000);
-    world.assert_written(&[id]);
-    world.model.lossy = true;
-    world.end();
+    make_anew(&mut world);
+    end_anew(world, id);
 }
 
 #[test]
