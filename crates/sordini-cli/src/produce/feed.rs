@@ -7,9 +7,10 @@ use sordini::SendError;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::ledger::Tally;
-use super::outlet::{Outlet, Stopped};
+use super::outlet::Outlet;
 use super::shape::{Parsed, Shape};
 use super::source::{Item, Place, Source};
+use super::stopped::Stopped;
 use crate::connect::explained;
 use crate::input::{Piece, lines};
 use crate::signals::Signals;

@@ -6,6 +6,7 @@ mod ledger;
 mod outlet;
 mod shape;
 mod source;
+mod stopped;
 mod transactions;
 
 use std::path::PathBuf;
@@ -25,9 +26,10 @@ use crate::terminal::{self, grouped};
 use failed::FailedLines;
 use feed::Feed;
 use ledger::Ledger;
-use outlet::{Outlet, Stopped};
+use outlet::Outlet;
 use shape::Shape;
 use source::Inputs;
+use stopped::Stopped;
 use transactions::{Grouping, Transactions};
 
 const EXAMPLES: &str = "\

@@ -7,25 +7,11 @@ use sordini::{Appender, ExtendError, Producer, SendError};
 
 use super::ledger::{Ledger, Tally};
 use super::shape::{Parsed, Shape};
+use super::stopped::{Stopped, Taken};
 use super::transactions::Transactions;
 use crate::exit::Failure;
 use crate::signals::Signals;
 use crate::summary;
-
-/// Why reading ended before the input did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Stopped {
-    /// A signal asked for it.
-    Signal,
-    /// Going on makes no sense, for this reason.
-    Because(String),
-}
-
-impl From<Failure> for Stopped {
-    fn from(failure: Failure) -> Self {
-        Self::Because(failure.message)
-    }
-}
 
 /// Takes lines, and keeps account of them.
 #[derive(Debug)]
@@ -41,9 +27,6 @@ pub(super) struct Each {
     appender: Appender,
     ledger: Ledger,
 }
-
-/// What a run of lines came to: how many were accepted, and why the next one was not.
-pub(super) type Taken = (usize, Option<SendError>);
 
 impl Outlet {
     /// Each line as a record of its own.

@@ -17,8 +17,8 @@ use tokio::time::Instant;
 
 use super::failed::FailedLines;
 use super::ledger::{self, Tally};
-use super::outlet::{Stopped, Taken};
 use super::shape::{Parsed, Shape};
+use super::stopped::{Stopped, Taken};
 use crate::exit::Failure;
 use crate::signals::Signals;
 use crate::summary;

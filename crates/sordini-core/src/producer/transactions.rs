@@ -16,9 +16,10 @@ use crate::producer::outcomes::Ending;
 use crate::producer::partitions::{Partition, PartitionKey};
 use crate::sequencing::slot::Slot;
 use crate::time::Instant;
+use crate::token::Waiter;
 use crate::transaction::error::{AbortCause, TransactionError};
 use crate::transaction::state::Protocol;
-use crate::transaction::{Effect, Reply, Transactions, Waiter};
+use crate::transaction::{Effect, Reply, Transactions};
 
 impl From<Reply> for Finished {
     fn from(reply: Reply) -> Self {

@@ -7,6 +7,7 @@ use sordini_protocol::{ApiKey, ErrorCode, mutant};
 use crate::accumulator::number::TransactionNumber;
 use crate::sequencing::line::ProducerIdentity;
 use crate::time::Instant;
+use crate::token::Waiter;
 use crate::transaction::errand::Errand;
 use crate::transaction::error::{
     AbortCause, Ended, FatalError, TransactionError, TransactionOutcome,
@@ -15,7 +16,7 @@ use crate::transaction::state::{
     Attempts, Checking, Direction, Doomed, Draining, Ending, Initializing, Inquiring, Involved,
     Open, Protocol, Question, Ready, State, Stragglers, Worn,
 };
-use crate::transaction::{Effect, Ender, REMEMBERED, Reply, Transactions, Waiter, Wants};
+use crate::transaction::{Effect, Ender, REMEMBERED, Reply, Transactions, Wants};
 
 impl Transactions {
     /// Commits the transaction, or aborts it if anything of it failed.

@@ -33,7 +33,7 @@ use crate::accumulator::number::TransactionNumber;
 use crate::error::{DeliveryError, Obstacle};
 use crate::sequencing::line::ProducerIdentity;
 use crate::time::Instant;
-use crate::token::Token;
+use crate::token::{Token, Waiter};
 use crate::transaction::errand::Errand;
 use crate::transaction::error::{
     AbortCause, Ended, FatalError, TransactionError, TransactionOutcome,
@@ -53,17 +53,6 @@ const FRESH: Duration = Duration::from_millis(10);
 
 /// Outcomes that are remembered for whoever asks later.
 const REMEMBERED: usize = 64;
-
-/// Somebody who waits for an answer.
-#[derive(Debug, Clone, Copy)]
-pub struct Waiter {
-    /// Whom to answer.
-    pub token: Token,
-    /// Since when.
-    pub since: Instant,
-    /// When to answer at the latest.
-    pub deadline: Instant,
-}
 
 /// What somebody who waits for the end of a transaction asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use sordini_protocol::{ApiKey, ErrorCode};
 use crate::accumulator::number::TransactionNumber;
 use crate::sequencing::line::ProducerIdentity;
 use crate::time::Instant;
-use crate::transaction::Waiter;
+use crate::token::Waiter;
 use crate::transaction::errand::Errand;
 use crate::transaction::error::{AbortCause, FatalError};
 use crate::transaction::offsets::GroupOffsets;

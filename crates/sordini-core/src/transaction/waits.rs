@@ -2,9 +2,10 @@
 
 use crate::error::Obstacle;
 use crate::time::Instant;
+use crate::token::Waiter;
 use crate::transaction::error::{AbortCause, Ended, TransactionError, TransactionOutcome};
 use crate::transaction::state::{Direction, Ending, Inquiring, Question, State};
-use crate::transaction::{Ender, Reply, Transactions, Waiter, Wants};
+use crate::transaction::{Ender, Reply, Transactions, Wants};
 
 impl Transactions {
     /// Answers those whose deadline has passed, and dooms a transaction that is open too long: its

@@ -11,7 +11,7 @@ use crate::book::{Book, Call, CallKind, Describes, Entry, Told, Transaction, Wri
 use crate::history::Tp;
 
 /// A producer whose coordinator spoke to it within this time need not ask before it begins.
-const FRESH: Duration = Duration::from_secs(1);
+const FRESH: Duration = Duration::from_millis(10);
 
 pub(super) fn check(evidence: &Evidence, _: &Places, findings: &mut Findings) {
     let book = &evidence.book;

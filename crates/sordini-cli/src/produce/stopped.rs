@@ -1,0 +1,23 @@
+//! How far a run of lines came, and why reading ended.
+
+use sordini::SendError;
+
+use crate::exit::Failure;
+
+/// What a run of lines came to: how many were accepted, and why the next one was not.
+pub(super) type Taken = (usize, Option<SendError>);
+
+/// Why reading ended before the input did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Stopped {
+    /// A signal asked for it.
+    Signal,
+    /// Going on makes no sense, for this reason.
+    Because(String),
+}
+
+impl From<Failure> for Stopped {
+    fn from(failure: Failure) -> Self {
+        Self::Because(failure.message)
+    }
+}
