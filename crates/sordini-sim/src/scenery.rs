@@ -5,10 +5,15 @@ use std::fmt;
 use std::time::Duration;
 
 use sordini_broker::{ProduceQuota, Versions};
+use sordini_protocol::ApiKey;
 
 use crate::book::Describes;
+use crate::checkers::Naming;
 use crate::rng::Rng;
 use crate::workload::Workload;
+
+/// The version of Produce from which on topics are named by their ids (KIP-516).
+const NAMED_BY_ID: i16 = 13;
 
 /// Where brokers come from, at the most: the release whose versions of the protocol they speak.
 const RELEASES: [&str; 8] = ["2.1", "2.4", "2.8", "3.3", "3.7", "3.9", "4.0", "4.4"];
@@ -84,6 +89,15 @@ impl Scenery {
     /// Do its brokers tell of transactions?
     pub(crate) fn describes(&self) -> Describes {
         if self.release.starts_with("2.") { Describes::No } else { Describes::Yes }
+    }
+
+    /// How do requests of the newest Produce that they speak name topics?
+    pub(crate) fn naming(&self) -> Naming {
+        let produce = self.versions().served(ApiKey::Produce);
+        match produce {
+            Some(versions) if *versions.end() >= NAMED_BY_ID => Naming::Id,
+            _ => Naming::Name,
+        }
     }
 
     /// What is behind the other address of the node's name, if it has one.

@@ -108,6 +108,13 @@ mod regressions {
     }
 
     #[test]
+    fn p12_where_topics_have_only_names_what_is_sent_again_may_come_to_one_made_anew() {
+        for seed in [8437, 8620, 9231, 11193, 13587, 18869] {
+            clean(seed, &Profile::default());
+        }
+    }
+
+    #[test]
     fn p7_with_acks_0_an_answer_to_nothing_is_passed_over_and_versions_are_agreed_all_the_same() {
         for seed in [840, 1094, 1580] {
             clean(seed, &Profile::default());

@@ -353,6 +353,18 @@ pub struct Probe {
     pub failed: Option<String>,
 }
 
+/// How Produce requests name topics. A topic that is deleted and made anew has another id and the
+/// same name: what was meant for the one may come to the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "the protocol knows no third way")]
+pub enum Naming {
+    /// By their ids: Kafka 4.1 and newer.
+    #[default]
+    Id,
+    /// By their names: older brokers, and the old protocol of transactions.
+    Name,
+}
+
 /// What really happened, kept outside the system under test.
 #[derive(Clone, Debug)]
 pub struct Evidence {
@@ -367,6 +379,8 @@ pub struct Evidence {
     pub appends: Vec<Append>,
     /// Transactions: what was asked and told, and what became of them.
     pub book: Book,
+    /// How Produce requests name their topics.
+    pub naming: Naming,
     /// Topics whose brokers set the timestamps (`LogAppendTime`).
     pub broker_times: BTreeSet<u16>,
     /// What happened, in order.
@@ -393,6 +407,7 @@ impl Evidence {
             logs: BTreeMap::new(),
             appends: Vec::new(),
             book: Book::default(),
+            naming: Naming::default(),
             broker_times: BTreeSet::new(),
             happenings: Vec::new(),
             memory: Vec::new(),

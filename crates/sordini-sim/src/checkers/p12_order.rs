@@ -6,12 +6,15 @@
 //!
 //! Several requests in flight without idempotence: what was sent again, or to another node since
 //! the leader moved, may be overtaken.
+//!
+//! Where topics are named by their names, what is sent again may come to a topic that was made anew
+//! meanwhile, whose brokers hold no state and take any batch for the first.
 
 use std::collections::BTreeMap;
 
 use sordini_core::config::Acks;
 
-use super::{Anomaly, Evidence, Findings, Happening, Places};
+use super::{Anomaly, Evidence, Findings, Happening, Naming, Places};
 use crate::history::{Submitted, Tp};
 
 pub(super) fn check(evidence: &Evidence, _: &Places, findings: &mut Findings) {
@@ -43,10 +46,11 @@ fn judge(evidence: &Evidence, tp: Tp, producer: u16, line: &[&Submitted], findin
         };
         let moved = before.sent_to != record.sent_to;
         let again = before.sent > 1 || record.sent > 1 || moved || connected;
+        let by_name = evidence.naming == Naming::Name && evidence.was_deleted(tp.0);
         let allowed = if evidence.promise.acks == Acks::None {
             connected
         } else {
-            !evidence.promise.is_ordered() && again
+            (!evidence.promise.is_ordered() || by_name) && again
         };
         if allowed {
             findings.saw(Anomaly::Reorder, record.id, || {

@@ -7,7 +7,7 @@ use sordini_core::config::Acks;
 use sordini_core::time::Instant;
 
 use super::{
-    Append, Evidence, Findings, Happening, Logged, MemoryUse, Pause, Probe, Promise, check,
+    Append, Evidence, Findings, Happening, Logged, MemoryUse, Naming, Pause, Probe, Promise, check,
 };
 use crate::history::{Done, History, Rejected, Shape, Tp};
 
@@ -344,6 +344,18 @@ fn p12_flags_an_inversion_where_order_is_promised() {
     plain.promise.in_flight = 1;
     plain.memory[0].most_in_flight = 1;
     assert_eq!(broken(&plain), ["P12"]);
+    // What was meant for one topic may come to another of its name, and only when it is sent again.
+    let mut anew = invert(good());
+    anew.happenings.push((at(1), Happening::Deleted { topic: 0 }));
+    anew.records[1].sent = 2;
+    assert_eq!(broken(&anew), ["P12"], "a request named the topic by its id");
+    anew.naming = Naming::Name;
+    assert_eq!(clean(&anew).seen.reorder, 1);
+    anew.records[1].sent = 1;
+    assert_eq!(broken(&anew), ["P12"]);
+    anew.records[1].sent = 2;
+    anew.happenings.clear();
+    assert_eq!(broken(&anew), ["P12"]);
 }
 
 #[test]

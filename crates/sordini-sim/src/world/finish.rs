@@ -8,10 +8,11 @@ use sordini_protocol::ErrorCode;
 use sordini_protocol::records::Batch;
 
 use super::World;
-use crate::checkers::{Append, Evidence, Logged, Probe, Violation};
+use crate::checkers::{Append, Evidence, Logged, Naming, Probe, Violation};
 use crate::clock::millis;
 use crate::faults::{Fault, Twist};
 use crate::history::{Content, Done, Shape, Tp, identify};
+use crate::plan::Plan;
 
 /// A cluster that is healed has leaders and full ISRs after so long.
 const CONVERGENCE: Duration = Duration::from_secs(15);
@@ -238,6 +239,7 @@ impl World<'_> {
             .collect();
         evidence.records = std::mem::take(&mut self.history.records);
         evidence.ended = self.now;
+        evidence.naming = self.plan.naming();
         let topics = self.plan.topics.iter().enumerate();
         let theirs = topics.filter(|(_, topic)| topic.log_append_time);
         evidence.broker_times = theirs.map(|(number, _)| number as u16).collect();
@@ -327,6 +329,20 @@ impl World<'_> {
     /// Where things stood, for a panic's message.
     pub(crate) fn whereabouts(&self) -> String {
         format!("{} ms, {} records", millis(self.now()), self.history.records.len())
+    }
+}
+
+impl Plan {
+    /// How do its Produce requests name topics? Those of the old protocol of transactions never by
+    /// their ids.
+    fn naming(&self) -> Naming {
+        let old = |level: i16| level < 2;
+        let began = self.transactions.as_ref().is_some_and(|it| old(it.version));
+        let turned = |fault: &Fault| matches!(fault, Fault::Version(level) if old(*level));
+        match began || self.faults.iter().any(|fault| turned(&fault.fault)) {
+            true => Naming::Name,
+            false => self.scenery.naming(),
+        }
     }
 }
 
