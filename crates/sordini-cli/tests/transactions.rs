@@ -109,6 +109,22 @@ fn a_line_that_is_rejected_costs_its_transaction_and_no_other() {
 }
 
 #[test]
+fn a_line_that_is_too_long_to_be_held_is_kept_whole_with_all_the_others() {
+    let desk = Desk::new();
+    let broker = desk.serve(&[]);
+    let long = "b".repeat(2_500_000);
+    let input = format!("a1\na2\n{long}\na3\n");
+    desk.write("in", &input);
+    let to = ["-b", &broker.address, "--json", "--failed", "left"];
+    let args = with(&["produce", "t", "in", "--transaction", "all"], &to);
+    let told = ["line 3", "max.request.size"];
+    let summary = desk.run(&with(&args, &ID)).expect_error(1, &told).json();
+    assert_eq!((&summary["failed"], &summary["rejected"]), (&2.into(), &2.into()), "{summary}");
+    assert!(desk.read("left") == input.as_bytes(), "{} bytes", desk.read("left").len());
+    assert!(seen(&desk, &broker.address, "read_uncommitted").len() <= 2);
+}
+
+#[test]
 fn ctrl_c_aborts_the_open_transaction_and_hands_its_lines_back() {
     let desk = Desk::new();
     let broker = desk.serve(&[]);
@@ -131,9 +147,14 @@ fn ctrl_c_aborts_the_open_transaction_and_hands_its_lines_back() {
 fn a_run_after_one_that_was_killed_aborts_what_that_had_open() {
     let desk = Desk::new();
     let broker = desk.serve(&[]);
-    let args = ["produce", "t", "--transaction", "all", "-b", &broker.address];
+    let to = ["-b", &broker.address, "--failed", "left"];
+    let args = with(&["produce", "t", "--transaction", "all"], &to);
     let (running, _input) = hold_open(&desk, &broker.address, &with(&args, &ID));
+    wait_for("the open transaction's lines in the file", || {
+        desk.read("left") == numbers(50).as_bytes()
+    });
     running.kill();
+    assert_eq!(desk.read("left"), numbers(50).as_bytes());
     desk.write("in", "next\n");
     let args = ["produce", "t", "in", "--transaction", "all", "-b", &broker.address];
     desk.run(&with(&args, &ID)).expect(0);

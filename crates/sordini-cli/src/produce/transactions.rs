@@ -192,6 +192,8 @@ impl Transactions {
             self.tally.accepted += accepted as u64;
             self.tally.bytes += lines[..accepted].iter().map(Parsed::bytes).sum::<u64>();
             self.failed.write(&block[lines[0].start..lines[accepted - 1].end])?;
+            // They are to be found there whatever becomes of this process.
+            self.failed.finish()?;
         }
         match error {
             Some(error @ SendError::TransactionEnded { .. }) => {
@@ -221,6 +223,8 @@ impl Transactions {
         self.abort("one of its lines is rejected").await;
         self.leave(lines, count)?;
         match self.grouping {
+            // Of a line that comes in parts the others follow: it is kept whole.
+            _ if count == 0 => Ok(()),
             Grouping::Every(_) => Ok(()),
             Grouping::All => Err(Stopped::Because(
                 "a line is rejected, and with --transaction all that goes for the whole input"
