@@ -15,15 +15,14 @@ use sordini_interop::{Need, can_run};
 use crate::{DEADLINE, assert_ends, assert_runs, is_whole};
 
 const PARTITIONS: u64 = 12;
-/// Transactions a second, at most: so that troubles hit many of few.
-const RATE: u64 = 20;
-
 /// How much of it.
 struct Size {
     transactions: u64,
     kills: u64,
     /// Transactions between two kills.
     gap: u64,
+    /// Transactions a second, at most: so that troubles hit many of few.
+    rate: u64,
     /// Troubles until it is enough.
     blows: u64,
 }
@@ -31,9 +30,9 @@ struct Size {
 impl Size {
     fn chosen() -> Self {
         if is_whole() {
-            Self { transactions: 10_000, kills: 10, gap: 900, blows: u64::MAX }
+            Self { transactions: 10_000, kills: 10, gap: 900, rate: 50, blows: u64::MAX }
         } else {
-            Self { transactions: 1_000_000, kills: 2, gap: 60, blows: 3 }
+            Self { transactions: 1_000_000, kills: 2, gap: 60, rate: 20, blows: 3 }
         }
     }
 }
@@ -41,7 +40,7 @@ impl Size {
 /// The writer's lives, up to its last number or until it is told that it is enough.
 fn live(writer: &Writer, size: &Size, enough: &Receiver<()>) {
     let mut times = Times::from_seed();
-    let mut running = writer.start(size.transactions, RATE);
+    let mut running = writer.start(size.transactions, size.rate);
     for _ in 0..size.kills {
         let goal = writer.told().intents() as u64 + size.gap;
         wait_until("the writer goes on", DEADLINE, || {
@@ -50,7 +49,7 @@ fn live(writer: &Writer, size: &Size, enough: &Receiver<()>) {
         });
         sleep(Duration::from_millis(times.below(200)));
         running.kill();
-        running = writer.start(size.transactions, RATE);
+        running = writer.start(size.transactions, size.rate);
     }
     wait_until("the writer has begun again", DEADLINE, || {
         assert_runs(&mut running);
