@@ -55,7 +55,7 @@ fn live(writer: &Writer, size: &Size, enough: &Receiver<()>) {
         assert_runs(&mut running);
         writer.told().lives as u64 > size.kills
     });
-    // Disconnected, in the whole run: it ends by itself then.
+    // Disconnected, in the whole run.
     if enough.recv().is_err() {
         wait_until("the writer is done", DEADLINE * 12, || running.ended().is_some());
     }
@@ -84,15 +84,16 @@ fn numbered(client: Client, generation: Generation) {
         wait_until("the first transactions", DEADLINE, || {
             living.is_finished() || writer.told().count(Fate::Committed) > 0
         });
+        // The whole run ends by itself.
+        let end = (size.blows < u64::MAX).then_some(end);
         let mut trouble = Trouble::new(kafka, "numbers", PARTITIONS, &writer.id);
         while trouble.blows() < size.blows && !living.is_finished() {
             trouble.strike();
         }
-        if size.blows < u64::MAX {
+        if let Some(end) = end {
             // If nobody listens, it has failed, and says so itself.
             let _ = end.send(());
         }
-        drop(end);
         if let Err(panic) = living.join() {
             // The log outlives the folder where it matters.
             eprintln!("{}", tail(&fs::read_to_string(&writer.log).unwrap_or_default()));
