@@ -63,7 +63,7 @@ pub use sordini_core::transaction::error::{
 };
 pub use sordini_core::transaction::offsets::{GroupMetadata, OffsetToCommit};
 pub use sordini_protocol::{ApiKey, ErrorCode};
-pub use topic::{Appender, ExtendError, Topic};
+pub use topic::{Appender, Enqueue, EnqueueDetached, ExtendError, Topic};
 pub use transactional::{
     AbortError, BeginError, BeginOwnedError, CommitError, Committed, InitError, OffsetsError,
     OpenTransaction, OwnedTransaction, ResolveError, Transaction, TransactionTopic,

@@ -24,6 +24,7 @@ enum Storage<'a> {
 impl Payload<'_> {
     /// The bytes.
     #[must_use]
+    #[inline]
     pub fn as_slice(&self) -> &[u8] {
         match &self.0 {
             Storage::Borrowed(bytes) => bytes,
@@ -117,6 +118,7 @@ pub struct Record<'a> {
 
 impl<'a> Record<'a> {
     /// A record with this value and no key.
+    #[inline]
     pub fn new(value: impl Into<Payload<'a>>) -> Self {
         Self {
             key: None,
@@ -146,6 +148,7 @@ impl<'a> Record<'a> {
 
     /// Sets the key. Records with equal keys go to the same partition, in order, unless a
     /// partition is given or the settings ignore keys. An empty key is a key.
+    #[inline]
     pub fn key(mut self, key: impl Into<Payload<'a>>) -> Self {
         self.key = Some(key.into());
         self
@@ -192,6 +195,7 @@ impl<'a> Record<'a> {
     }
 
     /// Bytes of key and value: what pacing counts.
+    #[inline]
     pub(crate) fn payload_len(&self) -> usize {
         let len = |part: &Option<Payload<'_>>| part.as_ref().map_or(0, |p| p.as_slice().len());
         len(&self.key) + len(&self.value)
@@ -202,6 +206,13 @@ impl<'a> Record<'a> {
         self.intent_with(headers.lay_out(&self.headers))
     }
 
+    /// The same for a record without headers.
+    #[inline]
+    pub(crate) fn plain_intent(&self) -> Option<Intent<'_>> {
+        self.headers.is_empty().then(|| self.intent_with(&[]))
+    }
+
+    #[inline]
     fn intent_with<'b>(&'b self, headers: &'b [core::Header<'b>]) -> Intent<'b> {
         let record = core::Record {
             key: self.key.as_ref().map(Payload::as_slice),
@@ -214,6 +225,7 @@ impl<'a> Record<'a> {
 }
 
 impl<'a, T: Into<Payload<'a>>> From<T> for Record<'a> {
+    #[inline]
     fn from(value: T) -> Self {
         Self::new(value)
     }

@@ -149,21 +149,24 @@ fn thread_number() -> usize {
 }
 
 /// Lets a task that never has to wait yield now and then, so that the driver on the same thread
-/// gets its turn: once in 64 records or 64 KiB, and then only as tokio's budget says.
+/// gets its turn: once in 64 records or 64 KiB, whichever comes first of one share of each, and then
+/// only as tokio's budget says.
 pub(crate) async fn pace(bytes: usize) {
-    const RECORDS: u32 = 64;
-    const BYTES: usize = 64 << 10;
-    thread_local!(static SINCE: Cell<(u32, usize)> = const { Cell::new((0, 0)) });
-    let due = SINCE.with(|since| {
-        let (records, sum) = since.get();
-        let (records, sum) = (records + 1, sum.saturating_add(bytes));
-        let due = records >= RECORDS || sum >= BYTES;
-        since.set(if due { (0, 0) } else { (records, sum) });
-        due
-    });
-    if due {
+    if is_paced(bytes) {
         tokio::task::coop::consume_budget().await;
     }
+}
+
+/// Counts a record of so many bytes. Is it time to yield?
+#[inline]
+pub(crate) fn is_paced(bytes: usize) -> bool {
+    const SHARE: usize = 64 << 10;
+    thread_local!(static LEFT: Cell<usize> = const { Cell::new(SHARE) });
+    LEFT.with(|left| {
+        let after = left.get().checked_sub(bytes.saturating_add(SHARE / 64));
+        left.set(after.unwrap_or(SHARE));
+        after.is_none()
+    })
 }
 
 /// Wakes the driver's task.

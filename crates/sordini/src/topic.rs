@@ -1,9 +1,9 @@
 //! A topic's handle: the fast path of appending.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use sordini_core::accumulator::number::TransactionNumber;
@@ -18,7 +18,7 @@ use crate::alarm::Alarm;
 use crate::error::{ProduceError, SendError};
 use crate::producer::{Handle, PartitionInfo};
 use crate::record::{Headers, Record, with_intents};
-use crate::shared::{Shared, pace};
+use crate::shared::{Shared, is_paced, pace};
 
 /// A topic of one producer. Cheap to clone; keeps the producer open as long as it lives.
 ///
@@ -47,6 +47,7 @@ impl Topic {
         Self { handle, lanes, transaction }
     }
 
+    #[inline]
     fn shared(&self) -> &Shared {
         &self.handle.shared
     }
@@ -77,9 +78,9 @@ impl Topic {
     ///
     /// # Cancellation
     /// A future dropped before it was ready takes the record back, and its place in the queue.
-    pub async fn enqueue<'a>(&self, record: impl Into<Record<'a>>) -> Result<Delivery, SendError> {
-        let delivery = self.submit(&record.into(), true).await?;
-        Ok(delivery.expect("a receipt was asked for"))
+    #[inline]
+    pub fn enqueue<'a>(&self, record: impl Into<Record<'a>>) -> Enqueue<'_, 'a> {
+        Enqueue(Submit::new(self, record.into(), true))
     }
 
     /// As [`enqueue`](Self::enqueue), without a receipt: failures are only counted, and handed
@@ -90,11 +91,9 @@ impl Topic {
     ///
     /// # Cancellation
     /// As [`enqueue`](Self::enqueue).
-    pub async fn enqueue_detached<'a>(
-        &self,
-        record: impl Into<Record<'a>>,
-    ) -> Result<(), SendError> {
-        self.submit(&record.into(), false).await.map(drop)
+    #[inline]
+    pub fn enqueue_detached<'a>(&self, record: impl Into<Record<'a>>) -> EnqueueDetached<'_, 'a> {
+        EnqueueDetached(Submit::new(self, record.into(), false))
     }
 
     /// As [`Producer::try_enqueue`](crate::Producer::try_enqueue).
@@ -103,10 +102,7 @@ impl Topic {
     /// A [`SendError`]: the record was not accepted. [`SendError::BufferFull`] and
     /// [`SendError::Metadata`] may pass.
     pub fn try_enqueue<'a>(&self, record: impl Into<Record<'a>>) -> Result<Delivery, SendError> {
-        let record = record.into();
-        let mut headers = Headers::new();
-        let intent = record.intent(&mut headers);
-        match self.try_append(&intent, true, &mut self.provision()) {
+        match self.submit(&record.into(), true, &mut self.provision()) {
             Ok(delivery) => Ok(delivery.expect("a receipt was asked for")),
             Err(why) => {
                 if why == NotAppended::Unresolved {
@@ -143,10 +139,12 @@ impl Topic {
         Ok(self.lanes.lanes().map(info).collect())
     }
 
+    #[inline]
     fn provision(&self) -> Provision {
         Provision::new(self.shared().stripe()).within(self.transaction)
     }
 
+    #[inline]
     fn try_append(
         &self,
         intent: &Intent<'_>,
@@ -156,21 +154,29 @@ impl Topic {
         self.shared().accumulator.try_append(&self.lanes, intent, receipt, provision)
     }
 
-    async fn submit(
+    /// Appends the record if nothing has to be waited for.
+    #[inline]
+    fn submit(
         &self,
         record: &Record<'_>,
         receipt: bool,
-    ) -> Result<Option<Delivery>, SendError> {
-        pace(record.payload_len()).await;
-        let mut headers = Headers::new();
-        let intent = record.intent(&mut headers);
-        let mut provision = self.provision();
-        match self.try_append(&intent, receipt, &mut provision) {
-            Ok(delivery) => Ok(delivery),
-            Err(NotAppended::Refused(refusal)) => Err(self.refused(refusal)),
-            // Boxed, so that the future of a send that need not wait stays small.
-            Err(why) => Box::pin(self.submit_slowly(why, &intent, receipt, &mut provision)).await,
+        provision: &mut Provision,
+    ) -> Result<Option<Delivery>, NotAppended> {
+        match record.plain_intent() {
+            Some(intent) => self.try_append(&intent, receipt, provision),
+            None => self.submit_with_headers(record, receipt, provision),
         }
+    }
+
+    #[inline(never)]
+    fn submit_with_headers(
+        &self,
+        record: &Record<'_>,
+        receipt: bool,
+        provision: &mut Provision,
+    ) -> Result<Option<Delivery>, NotAppended> {
+        let mut headers = Headers::new();
+        self.try_append(&record.intent(&mut headers), receipt, provision)
     }
 
     /// Waits for what is missing, first the partitions and then memory, and appends.
@@ -249,6 +255,128 @@ impl Topic {
                 SendError::BufferFull { waited, limit, max_block }
             }
         }
+    }
+}
+
+/// A record on its way to its batch: what [`Topic::enqueue`] returns. It does nothing until it is
+/// polled.
+#[derive(Debug)]
+#[must_use = "a record does nothing until it is sent: await it"]
+pub struct Enqueue<'t, 'a>(Submit<'t, 'a>);
+
+impl Future for Enqueue<'_, '_> {
+    type Output = Result<Delivery, SendError>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let accepted = |delivery: Option<Delivery>| delivery.expect("a receipt was asked for");
+        self.0.poll(cx).map_ok(accepted)
+    }
+}
+
+/// The same without a receipt: what [`Topic::enqueue_detached`] returns. It does nothing until it
+/// is polled.
+#[derive(Debug)]
+#[must_use = "a record does nothing until it is sent: await it"]
+pub struct EnqueueDetached<'t, 'a>(Submit<'t, 'a>);
+
+impl Future for EnqueueDetached<'_, '_> {
+    type Output = Result<(), SendError>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.poll(cx).map_ok(drop)
+    }
+}
+
+/// Written by hand: nearly every record is appended at the first poll, and moves through no
+/// future's state on its way.
+struct Submit<'t, 'a> {
+    topic: &'t Topic,
+    record: Record<'a>,
+    receipt: bool,
+    stage: Stage<'a>,
+}
+
+type Submitted = Result<Option<Delivery>, SendError>;
+
+enum Stage<'a> {
+    New,
+    /// The thread's other tasks get their turn first.
+    Yielding,
+    /// Boxed, so that the future of a send that need not wait stays small.
+    Waiting(Pin<Box<dyn Future<Output = Submitted> + Send + 'a>>),
+    Done,
+}
+
+impl std::fmt::Debug for Submit<'_, '_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Submit").field("topic", self.topic).finish_non_exhaustive()
+    }
+}
+
+impl<'t, 'a> Submit<'t, 'a> {
+    #[inline]
+    fn new(topic: &'t Topic, record: Record<'a>, receipt: bool) -> Self {
+        Self { topic, record, receipt, stage: Stage::New }
+    }
+
+    #[inline]
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Submitted> {
+        if !matches!(self.stage, Stage::New) || is_paced(self.record.payload_len()) {
+            return self.poll_slowly(cx);
+        }
+        self.append(cx)
+    }
+
+    #[inline]
+    fn append(&mut self, cx: &mut Context<'_>) -> Poll<Submitted> {
+        let mut provision = self.topic.provision();
+        match self.topic.submit(&self.record, self.receipt, &mut provision) {
+            Ok(delivery) => {
+                self.stage = Stage::Done;
+                Poll::Ready(Ok(delivery))
+            }
+            Err(why) => self.wait(why, provision, cx),
+        }
+    }
+
+    #[inline(never)]
+    fn poll_slowly(&mut self, cx: &mut Context<'_>) -> Poll<Submitted> {
+        match &mut self.stage {
+            Stage::New | Stage::Yielding => {
+                self.stage = Stage::Yielding;
+                ready!(pin!(tokio::task::coop::consume_budget()).poll(cx));
+                self.append(cx)
+            }
+            Stage::Waiting(wait) => {
+                let submitted = ready!(wait.as_mut().poll(cx));
+                self.stage = Stage::Done;
+                Poll::Ready(submitted)
+            }
+            Stage::Done => panic!("a send was polled after it was done"),
+        }
+    }
+
+    #[inline(never)]
+    fn wait(
+        &mut self,
+        why: NotAppended,
+        mut provision: Provision,
+        cx: &mut Context<'_>,
+    ) -> Poll<Submitted> {
+        if let NotAppended::Refused(refusal) = why {
+            self.stage = Stage::Done;
+            return Poll::Ready(Err(self.topic.refused(refusal)));
+        }
+        let (topic, receipt) = (self.topic.clone(), self.receipt);
+        let record = std::mem::replace(&mut self.record, Record::null());
+        self.stage = Stage::Waiting(Box::pin(async move {
+            let mut headers = Headers::new();
+            let intent = record.intent(&mut headers);
+            topic.submit_slowly(why, &intent, receipt, &mut provision).await
+        }));
+        self.poll_slowly(cx)
     }
 }
 

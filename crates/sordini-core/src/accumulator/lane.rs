@@ -42,21 +42,27 @@ struct State {
     refusal: Option<Refusal>,
 }
 
-/// What an append needs beside the record.
-#[derive(Debug)]
-pub(crate) struct Supply<'a> {
-    /// A segment to open or grow a batch with.
-    pub(crate) spare: &'a mut Option<Segment>,
-    /// The time, if it was read.
-    pub(crate) now: Option<Now>,
+/// What an append is held against.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms<'a> {
     pub(crate) coarse: i64,
     pub(crate) batch_size: usize,
     /// Which transaction the record belongs to, and which is open.
     pub(crate) transaction: TransactionNumber,
     pub(crate) open: &'a AtomicU64,
-    pub(crate) ids: &'a AtomicU64,
     /// Does the record count towards the sticky partition's share?
     pub(crate) sticky: bool,
+}
+
+/// What an append may take beside the record.
+#[derive(Debug)]
+pub(crate) struct Supply<'a> {
+    pub(crate) terms: Terms<'a>,
+    /// A segment to open or grow a batch with.
+    pub(crate) spare: &'a mut Option<Segment>,
+    /// The time, if it was read.
+    pub(crate) now: Option<Now>,
+    pub(crate) ids: &'a AtomicU64,
 }
 
 /// What the caller has to do once the lock is released.
@@ -67,6 +73,13 @@ pub(crate) struct Aftermath {
     /// The sticky partition has had its share.
     pub(crate) switch: bool,
     pub(crate) opened: u64,
+}
+
+impl Aftermath {
+    #[inline]
+    pub(crate) fn is_something(&self) -> bool {
+        self.notify || self.switch || self.opened > 0
+    }
 }
 
 /// The result of one append.
@@ -125,6 +138,7 @@ impl Lane {
         self.available.store(available, Ordering::Relaxed);
     }
 
+    #[inline]
     pub(crate) fn lock(&self) -> Locked<'_> {
         let state = self.state.lock().unwrap_or_else(|poisoned| self.recover(poisoned));
         Locked { state, partition: self.partition, aftermath: Aftermath::default() }
@@ -228,6 +242,7 @@ impl Locked<'_> {
     }
 
     /// The receipt of a record that was just appended.
+    #[inline]
     pub(crate) fn receipt(&self, placed: &Placed) -> Delivery {
         Delivery::new(Arc::clone(self.completion()), placed.index, placed.timestamp)
     }
@@ -237,15 +252,43 @@ impl Locked<'_> {
         self.state.open.as_ref().expect("S1: the batch just appended to is open").completion()
     }
 
+    /// Encodes `record` into the open batch as that stands. `None`, and nothing is changed, where
+    /// that is not possible: [`Locked::append`] says why, or makes it so.
+    #[inline]
+    pub(crate) fn append_straight(
+        &mut self,
+        record: &Record<'_>,
+        terms: &Terms<'_>,
+    ) -> Option<Placed> {
+        let state = &mut *self.state;
+        if state.refusal.is_some() || !terms.is_open() {
+            return None;
+        }
+        let open = state.open.as_mut()?;
+        let fitted = open.fit(record, terms.coarse);
+        if !open.admits(&fitted) || !open.has_room(&fitted) {
+            return None;
+        }
+        let placed = open.push(record, fitted);
+        self.count(placed.len, terms);
+        Some(placed)
+    }
+
     /// Encodes `record` into the open batch, sealing and opening batches as needed.
     #[inline]
     pub(crate) fn append(&mut self, record: &Record<'_>, supply: &mut Supply<'_>) -> Appended {
+        match self.append_straight(record, &supply.terms) {
+            Some(placed) => Appended::Done(placed),
+            None => self.append_anew(record, supply),
+        }
+    }
+
+    #[inline(never)]
+    fn append_anew(&mut self, record: &Record<'_>, supply: &mut Supply<'_>) -> Appended {
         if let Some(refusal) = &self.state.refusal {
             return Appended::Refused(refusal.clone());
         }
-        // Read under the lock: whoever ends a transaction takes it once after, and so finds all
-        // that was accepted before.
-        if supply.open.load(Ordering::Relaxed) != supply.transaction.get() {
+        if !supply.terms.is_open() {
             return Appended::Refused(Refusal::TransactionEnded);
         }
         let fitted = match self.fit(record, supply) {
@@ -262,20 +305,26 @@ impl Locked<'_> {
             open.grow(segment);
         }
         let placed = open.push(record, fitted);
-        if supply.sticky {
-            self.state.sticky += placed.len;
-            if self.state.sticky >= supply.batch_size {
+        self.count(placed.len, &supply.terms);
+        Appended::Done(placed)
+    }
+
+    /// Counts the bytes of a record that was appended towards the sticky partition's share.
+    #[inline]
+    fn count(&mut self, len: usize, terms: &Terms<'_>) {
+        if terms.sticky {
+            self.state.sticky += len;
+            if self.state.sticky >= terms.batch_size {
                 self.state.sticky = 0;
                 self.aftermath.switch = true;
             }
         }
-        Appended::Done(placed)
     }
 
     /// Measures the record for the open batch, or for a new one where it may not join that.
     fn fit(&mut self, record: &Record<'_>, supply: &mut Supply<'_>) -> Result<Fitted, Need> {
         if let Some(open) = &self.state.open {
-            let fitted = open.fit(record, supply.coarse);
+            let fitted = open.fit(record, supply.terms.coarse);
             if open.admits(&fitted) {
                 return Ok(fitted);
             }
@@ -283,19 +332,29 @@ impl Locked<'_> {
             self.state.full = true;
         }
         let least = upper_bound(record);
-        let limit = self.state.cap.map_or(supply.batch_size, |cap| cap.min(supply.batch_size));
-        let wanted = Open::first_segment(limit, self.state.full);
+        let batch_size = supply.terms.batch_size;
+        let limit = self.state.cap.map_or(batch_size, |cap| cap.min(batch_size));
         if supply.spare.as_ref().is_none_or(|spare| spare.room() < least) {
+            let wanted = Open::first_segment(limit, self.state.full);
             return Err(Need::Segment { least, wanted, opens: true });
         }
         let now = supply.now.take().ok_or(Need::Time)?;
+        let segment = supply.spare.take().expect("S6: it was just looked at");
         let id = BatchId(supply.ids.fetch_add(1, Ordering::Relaxed));
-        let mut open = Open::new(id, now, self.partition, limit, record);
-        supply.spare.take().into_iter().for_each(|segment| open.grow(segment));
+        let open = Open::new(id, now, self.partition, limit, record, segment);
         let fitted = open.fit(record, now.wall.0);
         self.state.open = Some(open);
         self.aftermath.notify = true;
         self.aftermath.opened += 1;
         Ok(fitted)
+    }
+}
+
+impl Terms<'_> {
+    /// Is the record's transaction the open one? Asked under the lock: whoever ends a transaction
+    /// takes that once after, and so finds all that was accepted before.
+    #[inline]
+    fn is_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed) == self.transaction.get()
     }
 }

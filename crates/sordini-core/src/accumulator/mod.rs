@@ -5,6 +5,7 @@
 
 pub mod counters;
 pub mod lane;
+mod limits;
 pub mod number;
 pub mod ready;
 mod target;
@@ -14,7 +15,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use crate::accumulator::counters::{Counters, add};
-use crate::accumulator::lane::{Aftermath, Appended, Lane, Locked, Need, Supply};
+use crate::accumulator::lane::{Aftermath, Appended, Lane, Locked, Need, Supply, Terms};
+use crate::accumulator::limits::Limits;
 use crate::accumulator::number::TransactionNumber;
 use crate::accumulator::ready::{Event, Ready, Wake};
 use crate::accumulator::target::{Ahead, Target};
@@ -29,7 +31,6 @@ use crate::record::Record;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use crate::time::{Clock, Timestamp};
-use crate::wire::{batch_header, record};
 
 /// A record with the partition that the caller chose for it, if any.
 #[derive(Debug, Clone, Copy)]
@@ -95,7 +96,7 @@ pub struct Accumulator {
     /// The open transaction. Read under a lane's lock; whoever changes it locks each lane after.
     transaction: AtomicU64,
     batch_size: usize,
-    max_request_size: usize,
+    limits: Limits,
     partitioner: Arc<dyn Partitioner>,
     topics: Mutex<Topics>,
     closed: AtomicBool,
@@ -167,7 +168,7 @@ impl Accumulator {
             }),
             // A batch that no request could hold would be split at once.
             batch_size: config.batch_size.min(config.max_request_size),
-            max_request_size: config.max_request_size,
+            limits: Limits::new(config),
             partitioner,
             topics: Mutex::new(Topics { seed, ..Topics::default() }),
             closed: AtomicBool::new(false),
@@ -258,6 +259,7 @@ impl Accumulator {
 
     /// Appends a record on the caller's thread. Ok is acceptance: the record will end exactly once,
     /// and its receipt (if asked for) says how.
+    #[inline]
     pub fn try_append(
         &self,
         topic: &Arc<Topic>,
@@ -268,7 +270,40 @@ impl Accumulator {
         if !topic.is_passable() {
             return Err(Self::held_up(topic, provision));
         }
-        self.append_in_turn(topic, intent, receipt, provision)
+        match self.append_straight(topic, intent, receipt, provision) {
+            Some(delivery) => Ok(delivery),
+            None => self.append_in_turn(topic, intent, receipt, provision),
+        }
+    }
+
+    /// Appends to the open batch as that stands, which is all there is to do for nearly every
+    /// record. `None` where that is not possible: what the partitioner said is in `provision`.
+    #[inline]
+    fn append_straight(
+        &self,
+        topic: &Arc<Topic>,
+        intent: &Intent<'_>,
+        receipt: bool,
+        provision: &mut Provision,
+    ) -> Option<Option<Delivery>> {
+        if provision.ahead.front().is_some() {
+            return None;
+        }
+        let target = self.plan(topic, intent).ok()?;
+        let stripe = provision.stripe;
+        if let Ok(lane) = target.lane(topic, stripe) {
+            let terms = self.terms(target, provision.transaction);
+            let watch = Watch { ready: &self.ready, lane };
+            let mut locked = lane.lock();
+            let placed = locked.append_straight(&intent.record, &terms);
+            let delivery = placed.map(|placed| receipt.then(|| locked.receipt(&placed)));
+            self.follow_up(topic, lane, &watch.end(locked), stripe);
+            if delivery.is_some() {
+                return delivery;
+            }
+        }
+        provision.ahead = Ahead::of_one(target, topic);
+        None
     }
 
     /// As [`Accumulator::try_append`], for the holder of a [`topic::Turn`].
@@ -451,14 +486,17 @@ impl Accumulator {
         transaction: TransactionNumber,
         spare: &'a mut Option<Segment>,
     ) -> Supply<'a> {
-        Supply {
-            spare,
-            transaction,
-            open: &self.transaction,
-            now: None,
+        let terms = self.terms(target, transaction);
+        Supply { terms, spare, now: None, ids: &self.batch_ids }
+    }
+
+    #[inline]
+    fn terms(&self, target: Target, transaction: TransactionNumber) -> Terms<'_> {
+        Terms {
             coarse: self.coarse.load(Ordering::Relaxed),
             batch_size: self.batch_size,
-            ids: &self.batch_ids,
+            transaction,
+            open: &self.transaction,
             sticky: target == Target::Any,
         }
     }
@@ -482,14 +520,22 @@ impl Accumulator {
         };
         if opens {
             let now = self.clock.now();
-            supply.coarse = supply.coarse.max(now.wall.0);
+            supply.terms.coarse = supply.terms.coarse.max(now.wall.0);
             self.coarse.fetch_max(now.wall.0, Ordering::Relaxed);
             supply.now = Some(now);
         }
         Ok(())
     }
 
+    #[inline]
     fn follow_up(&self, topic: &Topic, lane: &Arc<Lane>, aftermath: &Aftermath, stripe: usize) {
+        if aftermath.is_something() {
+            self.see_to(topic, lane, aftermath, stripe);
+        }
+    }
+
+    #[inline(never)]
+    fn see_to(&self, topic: &Topic, lane: &Arc<Lane>, aftermath: &Aftermath, stripe: usize) {
         if aftermath.switch {
             topic.switch(stripe, lane.partition().cast_unsigned());
         }
@@ -501,44 +547,13 @@ impl Accumulator {
         }
     }
 
-    /// Could the record be sent, as far as a look can tell that costs nothing?
-    #[inline]
-    fn is_plainly_fine(&self, record: &Record<'_>) -> bool {
-        let payload = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
-        let limit = self.max_request_size.min(self.memory.limit());
-        record.headers.is_empty()
-            && record.timestamp.is_none_or(|timestamp| timestamp >= 0)
-            && payload + batch_header::LEN + 64 <= limit
-            && !self.closed.load(Ordering::Relaxed)
-    }
-
-    /// Refuses what could never be sent.
-    fn check(&self, record: &Record<'_>) -> Result<(), NotAppended> {
-        if self.closed.load(Ordering::Relaxed) {
-            return Err(NotAppended::Refused(Refusal::Closed));
-        }
-        // As Java: a negative one would be taken for "no timestamp" somewhere on the way.
-        if let Some(timestamp) = record.timestamp.filter(|timestamp| *timestamp < 0) {
-            return Err(NotAppended::Refused(Refusal::NegativeTimestamp { timestamp }));
-        }
-        let size = record::upper_bound(record) + batch_header::LEN;
-        let too_large =
-            |limit, setting| Err(NotAppended::Refused(Refusal::TooLarge { size, limit, setting }));
-        if size > self.max_request_size {
-            return too_large(self.max_request_size, "max.request.size");
-        }
-        if size > self.memory.limit() {
-            return too_large(self.memory.limit(), "buffer.memory");
-        }
-        Ok(())
-    }
-
     /// Checks the record, and asks where it is to go.
     #[inline]
     fn plan(&self, topic: &Topic, intent: &Intent<'_>) -> Result<Target, NotAppended> {
-        if !self.is_plainly_fine(&intent.record) {
-            self.check(&intent.record)?;
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(NotAppended::Refused(Refusal::Closed));
         }
+        self.limits.check(&intent.record).map_err(NotAppended::Refused)?;
         if let Some(partition) = intent.partition {
             return Ok(Target::At(partition));
         }

@@ -86,12 +86,14 @@ impl Topic {
 
     /// How many partitions the topic has; 0 while that is not known. Never shrinks.
     #[must_use]
+    #[inline]
     pub fn partitions(&self) -> u32 {
         self.count.load(Ordering::Acquire)
     }
 
     /// The lane of a partition below [`Topic::partitions`].
     #[must_use]
+    #[inline]
     pub fn lane(&self, partition: u32) -> Option<&Arc<Lane>> {
         if partition >= self.partitions() {
             return None;
@@ -129,6 +131,7 @@ impl Topic {
     }
 
     /// May an append go straight to a lane?
+    #[inline]
     pub(crate) fn is_passable(&self) -> bool {
         self.passable.load(Ordering::Acquire)
     }
@@ -194,6 +197,7 @@ impl Topic {
     }
 
     /// The partition that keyless records of `stripe` stick to now.
+    #[inline]
     pub(crate) fn sticky(&self, stripe: usize) -> u32 {
         let at = self.sticky[stripe % STRIPES].load(Ordering::Relaxed);
         if at < self.partitions() { at } else { self.switch(stripe, at) }

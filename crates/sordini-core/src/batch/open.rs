@@ -39,7 +39,9 @@ pub(crate) struct Open {
     len: usize,
     /// What it may grow to, header included.
     limit: usize,
-    segments: Vec<Segment>,
+    /// Those that are full.
+    before: Vec<Segment>,
+    last: Segment,
     completion: Arc<BatchCompletion>,
 }
 
@@ -54,8 +56,9 @@ pub(crate) struct Fitted {
 }
 
 impl Fitted {
+    #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.measured.total
+        self.measured.total()
     }
 }
 
@@ -68,12 +71,14 @@ pub(crate) struct Placed {
 }
 
 impl Open {
+    /// A batch for `first`, which it has room for in `segment`.
     pub(crate) fn new(
         id: BatchId,
         now: Now,
         partition: i32,
         limit: usize,
         first: &Record<'_>,
+        segment: Segment,
     ) -> Self {
         let base_timestamp = first.timestamp.unwrap_or(now.wall.0);
         Self {
@@ -85,13 +90,15 @@ impl Open {
             count: 0,
             len: 0,
             limit,
-            segments: Vec::with_capacity(4),
+            before: Vec::with_capacity(4),
+            last: segment,
             completion: Arc::new(BatchCompletion::new(partition)),
         }
     }
 
     /// Measures `record` for the next place; a record without a timestamp takes `coarse`, which
     /// may lag, or the time when the batch was opened.
+    #[inline]
     pub(crate) fn fit(&self, record: &Record<'_>, coarse: i64) -> Fitted {
         let timestamp = record.timestamp.unwrap_or(coarse.max(self.opened_wall));
         let (delta, overflows) = timestamp.overflowing_sub(self.base_timestamp);
@@ -105,6 +112,7 @@ impl Open {
     }
 
     /// May the record join, by the batch's limit and by what a header can count? The first always may.
+    #[inline]
     pub(crate) fn admits(&self, fitted: &Fitted) -> bool {
         self.count == 0
             || (batch_header::LEN + self.len + fitted.len() <= self.limit
@@ -113,18 +121,19 @@ impl Open {
     }
 
     /// Is there room for it in the last segment?
+    #[inline]
     pub(crate) fn has_room(&self, fitted: &Fitted) -> bool {
-        self.segments.last().is_some_and(|segment| segment.room() >= fitted.len())
+        self.last.room() >= fitted.len()
     }
 
     pub(crate) fn grow(&mut self, segment: Segment) {
-        self.segments.push(segment);
+        self.before.push(std::mem::replace(&mut self.last, segment));
     }
 
     /// The size of the segment that the batch would like next.
     pub(crate) fn wanted_segment(&self) -> usize {
         // Four times the last, up to what the batch can still take.
-        let by_growth = SMALLEST << (2 * self.segments.len().min(3));
+        let by_growth = SMALLEST << (2 * (self.before.len() + 1).min(3));
         let left = self.limit.saturating_sub(batch_header::LEN + self.len);
         by_growth.min(largest(self.limit)).min(left.max(SMALLEST))
     }
@@ -149,10 +158,10 @@ impl Open {
     }
 
     /// Appends the record; the caller made sure of [`Open::has_room`].
+    #[inline]
     pub(crate) fn push(&mut self, record: &Record<'_>, fitted: Fitted) -> Placed {
         let index = self.count;
-        let segment = self.segments.last_mut().expect("S1: an open batch has a segment");
-        record::push(segment.buffer(), record, index, fitted.delta, fitted.measured);
+        record::push(self.last.buffer(), record, index, fitted.delta, fitted.measured);
         #[cfg(test)]
         assert!(record.key != Some(EXPLOSIVE), "half an append, as ordered");
         self.count += 1;
@@ -164,6 +173,8 @@ impl Open {
     pub(crate) fn seal(self) -> Sealed {
         assert!(self.count > 0, "S1: a batch without records was sealed");
         self.completion.seal(self.count);
+        let mut segments = self.before;
+        segments.push(self.last);
         Sealed {
             id: self.id,
             opened: self.opened,
@@ -171,7 +182,7 @@ impl Open {
             max_timestamp: self.max_timestamp,
             records: 0..self.count,
             completion: self.completion,
-            body: Body(self.segments),
+            body: Body(segments),
             damaged: false,
         }
     }
@@ -180,7 +191,7 @@ impl Open {
     /// `None` if there are none.
     pub(crate) fn salvage(mut self) -> Option<Sealed> {
         let mut whole = self.len;
-        for segment in &mut self.segments {
+        for segment in self.before.iter_mut().chain([&mut self.last]) {
             let bytes = segment.buffer();
             bytes.truncate(whole);
             whole -= bytes.len();

@@ -18,6 +18,7 @@ use crate::memory::Memory;
 use crate::record::{Header, Record};
 use crate::time::{Instant, Now, Timestamp};
 use crate::wire::batch_header::Stamp;
+use crate::wire::record::upper_bound;
 
 const CODECS: [Codec; 5] = [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
 
@@ -26,7 +27,8 @@ type Seen = (i64, Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Option<Vec<u8>>
 
 fn sealed(memory: &Arc<Memory>, records: &[Record<'_>]) -> Sealed {
     let now = Now { mono: Instant::from_millis(5), wall: Timestamp(1000) };
-    let mut open = Open::new(BatchId(9), now, 4, usize::MAX, &records[0]);
+    let first = memory.try_take(upper_bound(&records[0]), 4096).expect("there is memory");
+    let mut open = Open::new(BatchId(9), now, 4, usize::MAX, &records[0], first);
     for record in records {
         let fitted = open.fit(record, 1000);
         if !open.has_room(&fitted) {
@@ -223,7 +225,8 @@ fn a_batch_that_may_be_in_the_log_keeps_its_stamp() {
 #[test]
 #[should_panic(expected = "S1")]
 fn a_batch_without_records_is_not_sealed() {
-    drop(Open::new(BatchId(0), Now::default(), 0, 0, &Record::default()).seal());
+    let segment = Memory::new(1024).try_take(1, 0).expect("there is memory");
+    drop(Open::new(BatchId(0), Now::default(), 0, 0, &Record::default(), segment).seal());
 }
 
 #[test]

@@ -185,10 +185,11 @@ impl Producer {
         conn: ConnId,
         request: RequestId,
         mut parts: Vec<Part>,
-        entries: Vec<(PartitionKey, SlotKey)>,
+        mut entries: Vec<(PartitionKey, SlotKey)>,
     ) {
         self.next_request += 1;
-        parts.sort_by_key(|part| (part.topic, part.partition));
+        parts.sort_unstable_by_key(|part| (part.topic, part.partition));
+        entries.sort_unstable_by_key(|(key, _)| *key);
         let acks = self.config.acks;
         let timeout = self.config.request_timeout;
         let connection = self.connections.get(&conn).expect("the caller looked it up");
@@ -206,7 +207,10 @@ impl Producer {
             acks: acks.code(),
             timeout_ms: i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX),
         };
-        let topics = parts.iter().map(|part| (part.topic, (Arc::clone(&part.name), part.id)));
+        let topics = parts.chunk_by(|part, next| part.topic == next.topic).map(|parts| {
+            let Part { topic, name, id, .. } = &parts[0];
+            (*topic, Arc::clone(name), *id)
+        });
         let topics = topics.collect();
         let frame = frame(preface, parts);
         let asked = Asked::Produce(request, version);

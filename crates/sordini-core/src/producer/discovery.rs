@@ -181,13 +181,11 @@ impl Producer {
     }
 
     fn topic_keys(&self, topic: u32) -> Vec<PartitionKey> {
-        let range = (topic, i32::MIN)..=(topic, i32::MAX);
-        self.partitions.range(range).map(|(key, _)| *key).collect()
+        self.partitions.of_topic(topic).map(|(key, _)| key).collect()
     }
 
     fn has_unresolved(&self, topic: u32) -> bool {
-        let range = (topic, i32::MIN)..=(topic, i32::MAX);
-        let mut partitions = self.partitions.range(range);
+        let mut partitions = self.partitions.of_topic(topic);
         partitions.any(|(_, partition)| partition.has_waiting() || !partition.line.is_empty())
     }
 

@@ -18,6 +18,7 @@ pub mod io;
 mod outcomes;
 mod partitions;
 mod responses;
+mod table;
 mod transactions;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -43,6 +44,7 @@ use crate::producer::connections::Reconnect;
 use crate::producer::io::{Input, Output, Trace};
 use crate::producer::partitions::{Partition, PartitionKey};
 use crate::producer::responses::Request;
+use crate::producer::table::Table;
 use crate::sequencing::slot::RequestId;
 use crate::time::{Clock, Instant, Now};
 use crate::transaction::errand::AskId;
@@ -77,7 +79,7 @@ pub struct Producer {
     now: Instant,
     life: Life,
     topics: BTreeMap<u32, Arc<Topic>>,
-    partitions: BTreeMap<PartitionKey, Partition>,
+    partitions: Table<Partition>,
     /// Partitions that have something to send, by their leader, in turn.
     runnable: BTreeMap<i32, VecDeque<PartitionKey>>,
     timers: BTreeSet<(Instant, PartitionKey)>,
@@ -147,7 +149,7 @@ impl Producer {
             now: Instant::ZERO,
             life: Life::Open,
             topics: BTreeMap::new(),
-            partitions: BTreeMap::new(),
+            partitions: Table::default(),
             runnable: BTreeMap::new(),
             timers: BTreeSet::new(),
             cluster: Cluster::default(),

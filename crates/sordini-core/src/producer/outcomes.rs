@@ -222,7 +222,7 @@ impl Producer {
 
     /// Fails every unresolved record.
     pub(super) fn fail_all(&mut self, cause: &Cause) {
-        let keys: Vec<PartitionKey> = self.partitions.keys().copied().collect();
+        let keys: Vec<PartitionKey> = self.partitions.keys().collect();
         for key in keys {
             self.fail_partition(key, cause);
         }

@@ -166,7 +166,7 @@ impl Producer {
 
     /// Touches every partition: something changed that concerns all.
     pub(super) fn touch_all(&mut self) {
-        let keys: Vec<PartitionKey> = self.partitions.keys().copied().collect();
+        let keys: Vec<PartitionKey> = self.partitions.keys().collect();
         for key in keys {
             self.touch(key);
         }
@@ -249,8 +249,8 @@ impl Producer {
             return false;
         }
         self.pressed = self.accumulator.memory().contended();
-        let lingering = |(key, partition): (&PartitionKey, &Partition)| {
-            partition.view.open.filter(|_| partition.view.sealed == 0).map(|opened| (opened, *key))
+        let lingering = |(key, partition): (PartitionKey, &Partition)| {
+            partition.view.open.filter(|_| partition.view.sealed == 0).map(|opened| (opened, key))
         };
         let mut lingering: Vec<_> = self.partitions.iter().filter_map(lingering).collect();
         lingering.sort_unstable();

@@ -1,6 +1,5 @@
 //! What brokers answer, and what the network took.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,9 +38,44 @@ const SOON: Duration = Duration::from_millis(20);
 /// What a Produce request carries.
 #[derive(Debug)]
 pub(super) struct Request {
+    /// By partition, in their order, and so in that of the request's bytes.
     pub(super) entries: Vec<(PartitionKey, SlotKey)>,
-    /// The topics by their numbers as they were named then: they may be gone when the answer comes.
-    pub(super) topics: BTreeMap<u32, (Arc<str>, Uuid)>,
+    /// The topics in the same order, as they were named then: they may be gone when the answer
+    /// comes.
+    pub(super) topics: Vec<(u32, Arc<str>, Uuid)>,
+}
+
+impl Request {
+    /// The answers in the order of the entries; `None` unless each has exactly one.
+    ///
+    /// Brokers answer in the order in which they were asked, as a rule: then nothing is searched.
+    fn pair(&self, response: ProduceResponse) -> Option<Vec<PartitionProduceResponse>> {
+        let mut answers: Vec<Option<PartitionProduceResponse>> = Vec::new();
+        answers.resize_with(self.entries.len(), || None);
+        let (mut next_topic, mut next) = (0, 0);
+        for topic in response.responses {
+            let is_meant = |(_, name, id): &(u32, Arc<str>, Uuid)| {
+                if topic.name.is_empty() { *id == topic.topic_id } else { **name == *topic.name }
+            };
+            let at = match self.topics.get(next_topic) {
+                Some(named) if is_meant(named) => next_topic,
+                _ => self.topics.iter().position(is_meant)?,
+            };
+            next_topic = at + 1;
+            for partition in topic.partition_responses {
+                let key = (self.topics[at].0, partition.index);
+                let at = match self.entries.get(next) {
+                    Some((known, _)) if *known == key => next,
+                    _ => self.entries.binary_search_by_key(&key, |(key, _)| *key).ok()?,
+                };
+                next = at + 1;
+                if answers[at].replace(partition).is_some() {
+                    return None;
+                }
+            }
+        }
+        answers.into_iter().collect()
+    }
 }
 
 /// Why an attempt came to nothing.
@@ -241,11 +275,8 @@ impl Producer {
                 self.cluster.set_broker(endpoint.node_id, address);
             }
         }
-        let mut answers = self.match_answers(&asked, response)?;
-        for (key, slot) in asked.entries {
-            let Some(answer) = answers.remove(&key) else {
-                return Err(format!("a partition is missing from a Produce response: {}", key.1));
-            };
+        let answers = self.match_answers(&asked, response)?;
+        for ((key, slot), answer) in asked.entries.into_iter().zip(answers) {
             if let Some(place) = self.place_in_flight(key, slot, request) {
                 self.on_answer(key, place, node, &answer);
                 self.touch(key);
@@ -254,40 +285,23 @@ impl Producer {
         Ok(())
     }
 
-    /// The response's partitions by our keys.
+    /// The response's partitions in the order of the entries.
     ///
     /// # Errors
     /// If one is missing that was asked about, or one is there that was not: then the response
     /// cannot be trusted in anything, and the batches are put back before.
     fn match_answers(
         &mut self,
-        Request { entries, topics }: &Request,
+        asked: &Request,
         response: ProduceResponse,
-    ) -> Result<BTreeMap<PartitionKey, PartitionProduceResponse>, String> {
-        let mut answers = BTreeMap::new();
-        let mut stray = false;
-        for topic in response.responses {
-            let is_meant = |(name, id): &(Arc<str>, Uuid)| {
-                if topic.name.is_empty() { *id == topic.topic_id } else { **name == *topic.name }
-            };
-            let index = topics.iter().find(|(_, named)| is_meant(named)).map(|(index, _)| *index);
-            for partition in topic.partition_responses {
-                let key = index.map(|index| (index, partition.index));
-                let known = key.filter(|key| entries.iter().any(|(known, _)| known == key));
-                match known {
-                    Some(key) => stray |= answers.insert(key, partition).is_some(),
-                    None => stray = true,
-                }
-            }
-        }
-        if stray || answers.len() != entries.len() {
+    ) -> Result<Vec<PartitionProduceResponse>, String> {
+        asked.pair(response).ok_or_else(|| {
             let cause = "a Produce response does not name the partitions that were asked about";
-            for (key, slot) in entries {
+            for (key, slot) in &asked.entries {
                 self.set_back(*key, *slot, None, true, cause);
             }
-            return Err(cause.to_owned());
-        }
-        Ok(answers)
+            cause.to_owned()
+        })
     }
 
     fn set_back(

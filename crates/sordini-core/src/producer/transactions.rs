@@ -139,7 +139,7 @@ impl Producer {
     /// Fails what the transaction has queued. What is in flight is waited for, and not tried again.
     fn abandon_transaction(&mut self) {
         // All that a producer of transactions has is the open one's, enrolled or not yet.
-        let keys: Vec<PartitionKey> = self.partitions.keys().copied().collect();
+        let keys: Vec<PartitionKey> = self.partitions.keys().collect();
         for key in keys {
             let mut place = 0;
             while let Some(partition) = self.partitions.get_mut(&key)

@@ -3,13 +3,105 @@
 use crate::record::Record;
 use crate::wire::varint;
 
-/// The encoded lengths of one record at its place in a batch.
+/// One record's encoding at its place in a batch, but for the bytes that the caller has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Measured {
-    /// Bytes behind the length prefix.
-    body: usize,
+pub struct Measured(Shape);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// Without headers, and all lengths and deltas below [`SHORT`].
+    Short { total: usize, lead: Word, timestamp: Word, offset: Word, key: Word, value: Word },
+    Long {
+        total: usize,
+        /// Bytes behind the length prefix.
+        body: usize,
+    },
+}
+
+impl Measured {
     /// All bytes, the length prefix included.
-    pub total: usize,
+    #[must_use]
+    #[inline]
+    pub fn total(&self) -> usize {
+        match self.0 {
+            Shape::Short { total, .. } | Shape::Long { total, .. } => total,
+        }
+    }
+}
+
+/// What is smaller than this has a varint of at most three bytes, and twice it and a little more
+/// one of four.
+const SHORT: usize = 1 << 20;
+
+/// A varint of up to four bytes, as one number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Word {
+    /// Its bytes, the first the lowest; 0 beyond `len`.
+    bits: u32,
+    len: usize,
+}
+
+impl Word {
+    /// Of a length of -1.
+    const NULL: Self = Self { bits: 1, len: 1 };
+
+    /// The varint of a natural number below 2^27.
+    #[inline]
+    fn of(value: usize) -> Self {
+        Self::raw((value as u32) << 1)
+    }
+
+    /// The varint of what is in zigzag already, below 2^28.
+    #[inline]
+    fn raw(value: u32) -> Self {
+        if value < 1 << 7 {
+            Self { bits: value, len: 1 }
+        } else if value < 1 << 14 {
+            Self { bits: (value & 0x7f) | 0x80 | ((value & 0x3f80) << 1), len: 2 }
+        } else {
+            let low = (value & 0x7f) | 0x80 | ((value & 0x3f80) << 1) | 0x8000;
+            let high = ((value & 0x1f_c000) << 2) | ((value & 0xfe0_0000) << 3);
+            if value < 1 << 21 {
+                Self { bits: low | high, len: 3 }
+            } else {
+                Self { bits: low | high | 0x80_0000, len: 4 }
+            }
+        }
+    }
+}
+
+/// Words side by side: at most five and a byte between two copies.
+struct Words {
+    bytes: [u8; Self::LEN],
+    len: usize,
+}
+
+impl Words {
+    const LEN: usize = 36;
+
+    #[inline]
+    fn new() -> Self {
+        Self { bytes: [0; Self::LEN], len: 0 }
+    }
+
+    #[inline]
+    fn put(&mut self, word: Word) {
+        // Never beyond the end; the mask spares the check of that.
+        let at = self.len & 0x1f;
+        self.bytes[at..at + 4].copy_from_slice(&word.bits.to_le_bytes());
+        self.len += word.len;
+    }
+
+    /// Leaves a byte of zero.
+    #[inline]
+    fn skip(&mut self) {
+        self.len += 1;
+    }
+
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
 }
 
 fn field_len(field: Option<&[u8]>) -> usize {
@@ -23,6 +115,29 @@ fn field_len(field: Option<&[u8]>) -> usize {
 #[must_use]
 #[inline]
 pub fn measure(record: &Record<'_>, offset_delta: u32, timestamp_delta: i64) -> Measured {
+    let len = |field: Option<&[u8]>| field.map_or(0, <[u8]>::len);
+    let (key_len, value_len) = (len(record.key), len(record.value));
+    let timestamp = varint::zigzag(timestamp_delta);
+    // Nearly all records are: what an append costs is this path.
+    let is_short = record.headers.is_empty()
+        && key_len < SHORT
+        && value_len < SHORT
+        && (offset_delta as usize) < SHORT
+        && timestamp < SHORT as u64;
+    if !is_short {
+        return Measured(measure_long(record, offset_delta, timestamp_delta));
+    }
+    let of = |field: Option<&[u8]>| field.map_or(Word::NULL, |bytes| Word::of(bytes.len()));
+    let (key, value) = (of(record.key), of(record.value));
+    let (timestamp, offset) = (Word::raw(timestamp as u32), Word::of(offset_delta as usize));
+    // Attributes before, and the number of headers behind.
+    let body = 2 + timestamp.len + offset.len + key.len + key_len + value.len + value_len;
+    let lead = Word::of(body);
+    Measured(Shape::Short { total: lead.len + body, lead, timestamp, offset, key, value })
+}
+
+#[inline(never)]
+fn measure_long(record: &Record<'_>, offset_delta: u32, timestamp_delta: i64) -> Shape {
     let mut body = 1
         + varint::len(timestamp_delta)
         + varint::len(i64::from(offset_delta))
@@ -32,14 +147,14 @@ pub fn measure(record: &Record<'_>, offset_delta: u32, timestamp_delta: i64) -> 
     for header in record.headers {
         body += field_len(Some(header.name.as_bytes())) + field_len(header.value);
     }
-    Measured { body, total: varint::len(body as i64) + body }
+    Shape::Long { total: varint::len(body as i64) + body, body }
 }
 
 /// An upper bound of the record's encoded length wherever in a batch it comes to stand.
 #[must_use]
 pub fn upper_bound(record: &Record<'_>) -> usize {
     // A timestamp delta takes at most 10 bytes and an offset delta 5, where `measure` takes 1 each.
-    measure(record, 0, 0).total + (varint::MAX_LEN - 1) + 4 + 1
+    measure(record, 0, 0).total() + (varint::MAX_LEN - 1) + 4 + 1
 }
 
 /// Four varints and an attribute byte take at most 41 bytes; the rest is for a key.
@@ -61,6 +176,7 @@ fn push_field(out: &mut Vec<u8>, field: Option<&[u8]>) {
 }
 
 /// Appends the record's bytes to `out`; `measured` must be what [`measure`] returned for it.
+#[inline]
 pub fn push(
     out: &mut Vec<u8>,
     record: &Record<'_>,
@@ -68,10 +184,45 @@ pub fn push(
     timestamp_delta: i64,
     measured: Measured,
 ) {
+    let (lead, timestamp, offset, key, value) = match measured.0 {
+        Shape::Short { lead, timestamp, offset, key, value, .. } => {
+            (lead, timestamp, offset, key, value)
+        }
+        Shape::Long { body, .. } => {
+            return push_long(out, record, offset_delta, timestamp_delta, body);
+        }
+    };
+    let mut words = Words::new();
+    words.put(lead);
+    words.skip();
+    words.put(timestamp);
+    words.put(offset);
+    words.put(key);
+    if let Some(key) = record.key {
+        out.extend_from_slice(words.bytes());
+        out.extend_from_slice(key);
+        words = Words::new();
+    }
+    words.put(value);
+    out.extend_from_slice(words.bytes());
+    if let Some(value) = record.value {
+        out.extend_from_slice(value);
+    }
+    out.push(0);
+}
+
+#[inline(never)]
+fn push_long(
+    out: &mut Vec<u8>,
+    record: &Record<'_>,
+    offset_delta: u32,
+    timestamp_delta: i64,
+    body: usize,
+) {
     // Length, attributes, two deltas, the lengths and a short key: one copy of a staged prefix is
     // cheaper than many bounds-checked pushes.
     let mut stage = [0; STAGE];
-    let mut at = varint::put(&mut stage, 0, measured.body as i64);
+    let mut at = varint::put(&mut stage, 0, body as i64);
     stage[at] = 0;
     at = varint::put(&mut stage, at + 1, timestamp_delta);
     at = varint::put(&mut stage, at, i64::from(offset_delta));

@@ -3,7 +3,10 @@
 /// The longest varint of 64 bits.
 pub const MAX_LEN: usize = 10;
 
-const fn zigzag(value: i64) -> u64 {
+/// The zigzag form: small numbers of either sign become small natural ones.
+#[must_use]
+#[inline]
+pub const fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
 

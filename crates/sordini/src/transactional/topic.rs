@@ -6,7 +6,7 @@ use sordini_core::batch::completion::{Delivery, Written};
 use crate::error::{ProduceError, SendError};
 use crate::producer::PartitionInfo;
 use crate::record::Record;
-use crate::topic::{Appender, Topic};
+use crate::topic::{Appender, Enqueue, EnqueueDetached, Topic};
 
 /// A topic within one transaction: for any number of tasks, cheap to clone, borrowing nothing. It
 /// keeps the producer open, but not the transaction: once that has ended, or can only be aborted,
@@ -61,8 +61,8 @@ impl TransactionTopic {
     ///
     /// # Cancellation
     /// A future dropped before it was ready takes the record back, and its place in the queue.
-    pub async fn enqueue<'a>(&self, record: impl Into<Record<'a>>) -> Result<Delivery, SendError> {
-        self.topic.enqueue(record).await
+    pub fn enqueue<'a>(&self, record: impl Into<Record<'a>>) -> Enqueue<'_, 'a> {
+        self.topic.enqueue(record)
     }
 
     /// As [`enqueue`](Self::enqueue), without a receipt; the cheapest way.
@@ -72,11 +72,8 @@ impl TransactionTopic {
     ///
     /// # Cancellation
     /// As [`enqueue`](Self::enqueue).
-    pub async fn enqueue_detached<'a>(
-        &self,
-        record: impl Into<Record<'a>>,
-    ) -> Result<(), SendError> {
-        self.topic.enqueue_detached(record).await
+    pub fn enqueue_detached<'a>(&self, record: impl Into<Record<'a>>) -> EnqueueDetached<'_, 'a> {
+        self.topic.enqueue_detached(record)
     }
 
     /// Appends a record within the transaction without waiting: as

@@ -196,7 +196,7 @@ fn sequences_wrap_to_0_behind_the_largest() {
             config.linger = Duration::from_millis(1);
         });
         world.send();
-        world.run_until(1000, |world| !world.producer.partitions.is_empty());
+        world.run_until(1000, |world| world.producer.partitions.len() > 0);
         world.monitor.start = start;
         let identity = ProducerIdentity { id: 7000, epoch: 0 };
         world.run_until(1000, |world| matches!(world.producer.identity, Identity::Ready(_)));
@@ -222,7 +222,7 @@ fn a_split_batch_wraps_too() {
     });
     world.send();
     world.run_until(1000, |world| matches!(world.producer.identity, Identity::Ready(_)));
-    world.run_until(1000, |world| !world.producer.partitions.is_empty());
+    world.run_until(1000, |world| world.producer.partitions.len() > 0);
     let start = i32::MAX - 3;
     world.monitor.start = start;
     let line = &mut world.producer.partitions.get_mut(&(0, 0)).expect("it is known").line;

@@ -367,9 +367,9 @@ impl World {
             return;
         }
         let timeout = producer.config().delivery_timeout;
-        for (key, partition) in &producer.partitions {
+        for (key, partition) in producer.partitions.iter() {
             let wanted = producer.partition_deadline(partition);
-            let set = partition.timer.filter(|at| producer.timers.contains(&(*at, *key)));
+            let set = partition.timer.filter(|at| producer.timers.contains(&(*at, key)));
             let early = wanted.is_none_or(|wanted| set.is_some_and(|set| set <= wanted));
             assert!(early, "C5: {key:?} wants {wanted:?}, has {set:?} at {:?}", self.now());
             for meta in partition.line.slots().iter().filter_map(Slot::meta) {
