@@ -168,6 +168,10 @@ impl Drop for Kafka {
     fn drop(&mut self) {
         drop(self.lifeline.take());
         drop(self.guard.wait());
+        if std::thread::panicking() {
+            self.dir.disable_cleanup(true);
+            eprintln!("the nodes' logs are kept: {}", self.dir.path().display());
+        }
     }
 }
 

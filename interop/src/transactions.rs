@@ -113,6 +113,8 @@ impl Writer {
         command.args(["--partitions", &self.partitions.to_string()]);
         command.args(["--transactions", &transactions.to_string(), "--rate", &rate.to_string()]);
         command.arg("--log").arg(&self.log);
+        // Nothing here takes so long: a coordinator that fences does not do it for the time.
+        command.args(["-X", "transaction.timeout.ms=600000"]);
         Dialogue::start(&mut command)
     }
 

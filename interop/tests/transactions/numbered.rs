@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::{scope, sleep};
 use std::time::Duration;
 
+use sordini_interop::dialogue::Dialogue;
 use sordini_interop::numbers::{Fate, Told};
 use sordini_interop::process::wait_until;
 use sordini_interop::times::Times;
@@ -15,6 +16,10 @@ use sordini_interop::{Need, can_run};
 use crate::{DEADLINE, assert_ends, assert_runs, is_whole};
 
 const PARTITIONS: u64 = 12;
+
+/// More fences than this are no coordinator's forgetfulness.
+const MOST_FENCES: u64 = 3;
+
 /// How much of it.
 struct Size {
     transactions: u64,
@@ -37,29 +42,72 @@ impl Size {
     }
 }
 
-/// The writer's lives, up to its last number or until it is told that it is enough.
-fn live(writer: &Writer, size: &Size, enough: &Receiver<()>) {
+/// The writer, life after life.
+struct Living<'a> {
+    writer: &'a Writer,
+    size: &'a Size,
+    running: Dialogue,
+    fenced: u64,
+}
+
+impl<'a> Living<'a> {
+    fn begin(writer: &'a Writer, size: &'a Size) -> Self {
+        let running = writer.start(size.transactions, size.rate);
+        Self { writer, size, running, fenced: 0 }
+    }
+
+    fn kill(&mut self) {
+        self.running.kill();
+        self.running = self.writer.start(self.size.transactions, self.size.rate);
+    }
+
+    /// Has it come to its end? One that was fenced lives again: a coordinator forgets, when it
+    /// dies, which epoch was the last, and takes the repetition of an InitProducerId that it has
+    /// carried out for a stranger's.
+    fn has_ended(&mut self) -> bool {
+        const FENCED: i32 = 3;
+        let Some(status) = self.running.ended() else { return false };
+        if status.code() != Some(FENCED) {
+            return true;
+        }
+        self.fenced += 1;
+        assert!(self.fenced <= MOST_FENCES, "the writer is fenced again and again");
+        self.running = self.writer.start(self.size.transactions, self.size.rate);
+        false
+    }
+
+    fn assert_runs(&mut self) {
+        if self.has_ended() {
+            assert_runs(&mut self.running);
+        }
+    }
+}
+
+/// The writer's lives, up to its last number or until it is told that it is enough; how many of
+/// them ended with a fence.
+fn live(writer: &Writer, size: &Size, enough: &Receiver<()>) -> u64 {
     let mut times = Times::from_seed();
-    let mut running = writer.start(size.transactions, size.rate);
+    let mut living = Living::begin(writer, size);
     for _ in 0..size.kills {
         let goal = writer.told().intents() as u64 + size.gap;
         wait_until("the writer goes on", DEADLINE, || {
-            assert_runs(&mut running);
+            living.assert_runs();
             writer.told().intents() as u64 >= goal
         });
         sleep(Duration::from_millis(times.below(200)));
-        running.kill();
-        running = writer.start(size.transactions, size.rate);
+        living.kill();
     }
     wait_until("the writer has begun again", DEADLINE, || {
-        assert_runs(&mut running);
-        writer.told().lives as u64 > size.kills
+        living.assert_runs();
+        writer.told().lives as u64 > size.kills + living.fenced
     });
     // Disconnected, in the whole run.
     if enough.recv().is_err() {
-        wait_until("the writer is done", DEADLINE * 12, || running.ended().is_some());
+        wait_until("the writer is done", DEADLINE * 12, || living.has_ended());
     }
+    let Living { running, fenced, .. } = living;
     assert_ends(running);
+    fenced
 }
 
 /// Runs it on a cluster of this generation and lets Java's consumers judge.
@@ -77,7 +125,7 @@ fn numbered(client: Client, generation: Generation) {
         log: dir.path().join("log"),
     };
     let (end, enough) = channel();
-    let blows = scope(|scope| {
+    let (blows, fenced) = scope(|scope| {
         let size = &size;
         let living = scope.spawn(move || live(writer, size, &enough));
         // The id has a coordinator once it is used.
@@ -94,18 +142,18 @@ fn numbered(client: Client, generation: Generation) {
             // If nobody listens, it has failed, and says so itself.
             let _ = end.send(());
         }
-        if let Err(panic) = living.join() {
+        let fenced = living.join().unwrap_or_else(|panic| {
             // The log outlives the folder where it matters.
             eprintln!("{}", tail(&fs::read_to_string(&writer.log).unwrap_or_default()));
             std::panic::resume_unwind(panic);
-        }
-        trouble.blows()
+        });
+        (trouble.blows(), fenced)
     });
     let told = writer.told();
     writer.read().assert_sound(&told);
     println!(
         "{client:?} on {generation:?}: {} transactions, {} committed, {} aborted, {} in doubt, {} \
-         found after a kill; {blows} troubles, {} lives",
+         found after a kill; {blows} troubles, {} lives, {fenced} of them fenced",
         told.intents(),
         told.count(Fate::Committed),
         told.count(Fate::Aborted),
@@ -113,7 +161,7 @@ fn numbered(client: Client, generation: Generation) {
         told.found,
         told.lives
     );
-    assert!(told.ended && u64::from(told.lives) == size.kills + 1);
+    assert!(told.ended && u64::from(told.lives) == size.kills + fenced + 1);
     assert!(blows >= if is_whole() { 10 } else { size.blows }, "too little happened");
     assert!(told.count(Fate::Committed) as u64 > size.kills * size.gap / 2, "too little committed");
 }

@@ -5,6 +5,8 @@
 //! The types say where an id stands: [`Settled`] waits for requests, [`Writing`] for the log,
 //! [`Marking`] for partitions to have their markers. Steps consume them.
 
+mod ending;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use sordini_protocol::{ErrorCode, mutant};
@@ -424,97 +426,6 @@ impl Transaction {
             false => ErrorCode::TransactionAbortable,
         };
         Ok(partitions.iter().map(|partition| (partition.clone(), code(partition))).collect())
-    }
-
-    /// EndTxn; `client` tells which protocol it speaks.
-    pub(crate) fn end(
-        &self,
-        producer: (i64, i16),
-        result: TransactionResult,
-        client: TransactionVersion,
-        now_ms: i64,
-        fresh: FreshId<'_>,
-    ) -> Result<Step, ErrorCode> {
-        if client.bumps_epochs() {
-            self.end_with_bump(producer, result, client, now_ms, fresh)
-        } else {
-            self.end_without_bump(producer, result, now_ms)
-        }
-    }
-
-    fn end_without_bump(
-        &self,
-        (id, epoch): (i64, i16),
-        result: TransactionResult,
-        now_ms: i64,
-    ) -> Result<Step, ErrorCode> {
-        let now = self.now();
-        if now.producer_id != id {
-            return Err(ErrorCode::InvalidProducerIdMapping);
-        }
-        if now.producer_epoch != epoch {
-            return Err(ErrorCode::ProducerFenced);
-        }
-        let now = &self.settled()?.now;
-        match (now.state, result) {
-            (State::Ongoing, TransactionResult::Commit) => {
-                Ok(Step::Write(prepare(now, State::PrepareCommit, now_ms)))
-            }
-            (State::Ongoing, TransactionResult::Abort) => {
-                Ok(Step::Write(prepare(now, State::PrepareAbort, now_ms)))
-            }
-            (State::CompleteCommit, TransactionResult::Commit)
-            | (State::CompleteAbort, TransactionResult::Abort) => {
-                Ok(Step::Already { producer_id: NO_ID, producer_epoch: NO_EPOCH })
-            }
-            _ => Err(ErrorCode::InvalidTxnState),
-        }
-    }
-
-    /// In the new protocol the same epoch means the next transaction; a retry is known by the
-    /// epoch before it.
-    fn end_with_bump(
-        &self,
-        (id, epoch): (i64, i16),
-        result: TransactionResult,
-        client: TransactionVersion,
-        now_ms: i64,
-        fresh: FreshId<'_>,
-    ) -> Result<Step, ErrorCode> {
-        let now = &self.settled()?.now;
-        let rotated =
-            now.previous_producer_id == id && epoch == i16::MAX - 1 && now.producer_epoch == 0;
-        let bumped = i32::from(now.producer_epoch) == i32::from(epoch) + 1;
-        if now.producer_id != id && !rotated {
-            return Err(ErrorCode::InvalidProducerIdMapping);
-        }
-        let complete = matches!(now.state, State::CompleteCommit | State::CompleteAbort);
-        if !(epoch == now.producer_epoch || (complete && (bumped || rotated))) {
-            return Err(ErrorCode::ProducerFenced);
-        }
-        let retry = bumped || rotated;
-        match (now.state, result) {
-            (State::Ongoing, TransactionResult::Commit) => {
-                prepare_with_bump(now, State::PrepareCommit, client, now_ms, fresh).map(Step::Write)
-            }
-            (State::Ongoing, TransactionResult::Abort) => {
-                prepare_with_bump(now, State::PrepareAbort, client, now_ms, fresh).map(Step::Write)
-            }
-            (State::CompleteCommit, TransactionResult::Commit)
-            | (State::CompleteAbort, TransactionResult::Abort)
-                if retry =>
-            {
-                let (producer_id, producer_epoch) = (now.producer_id, now.producer_epoch);
-                Ok(Step::Already { producer_id, producer_epoch })
-            }
-            (_, TransactionResult::Abort) if !retry => {
-                // The producer is not sure to have begun, and wants to be sure that it is over.
-                let mut next = prepare_with_bump(now, State::PrepareAbort, client, now_ms, fresh)?;
-                next.started_ms = now_ms;
-                Ok(Step::Write(next))
-            }
-            _ => Err(ErrorCode::InvalidTxnState),
-        }
     }
 
     /// Whether the broker ends the transaction by itself: two-phase ones have no end of time.

@@ -65,6 +65,9 @@ pub struct Moment<'a> {
 /// A coordinator that does not tell who fenced the producer is not asked more often.
 const INQUIRIES: u32 = 3;
 
+/// The end that it was writing may be written by the time it is asked; not so again and again.
+const CONTRADICTIONS: u32 = 3;
+
 impl Transactions {
     /// An answer to an earlier ask.
     pub fn answered(&mut self, id: AskId, ask: &Ask, answer: Answer, mut moment: Moment<'_>) {
@@ -415,10 +418,41 @@ impl Transactions {
         }
     }
 
+    /// Goes on ending the transaction, if the id is this producer's still.
+    ///
+    /// In the new protocol a coordinator that is writing the end of one transaction answers
+    /// PRODUCER_FENCED to the end of the next, though its epoch is the one that it just gave out. A
+    /// transaction is ended so soon if it is aborted before a Produce of it was carried out.
+    fn goes_back(&mut self, described: Option<&Described>, moment: &mut Moment<'_>) -> bool {
+        let State::Inquiring(Inquiring { back: Some(ending), .. }) = &self.state else {
+            return false;
+        };
+        let ours = described.filter(|at| at.identity == ending.identity);
+        let Some(ours) = ours.filter(|_| ending.protocol == Protocol::Two) else { return false };
+        let is_writing = ours.state.starts_with("Prepare");
+        let is_written = ours.state.starts_with("Complete");
+        let may_be_written = is_written && ending.contradictions < CONTRADICTIONS;
+        if !is_writing && !may_be_written {
+            return false;
+        }
+        self.step(|state, _| {
+            let State::Inquiring(Inquiring { back: Some(mut ending), .. }) = state else {
+                return state;
+            };
+            ending.contradictions += u32::from(!is_writing);
+            ending.errand.again_soon(moment.now, moment.bounds, moment.rng);
+            State::Ending(*ending)
+        });
+        true
+    }
+
     /// The coordinator said what it knows, or did not.
     fn on_described(&mut self, described: Option<&Described>, moment: &mut Moment<'_>) {
         if matches!(self.state, State::Checking(_)) {
             return self.on_checked(described, moment);
+        }
+        if self.goes_back(described, moment) {
+            return;
         }
         let State::Inquiring(Inquiring { transaction, identity, protocol, began, refused, .. }) =
             &self.state

@@ -138,6 +138,7 @@ impl Transactions {
                     errand: Errand::default(),
                     attempts: Attempts::Void,
                     stragglers,
+                    contradictions: 0,
                 }),
             }
         });
@@ -190,6 +191,7 @@ impl Transactions {
         let errand = Errand::default();
         let refused = (api, code);
         self.step(|state, effects| {
+            let mut back = None;
             let (transaction, identity, protocol, began) = match state {
                 State::Open(open) | State::Doomed(Doomed { open, .. }) => {
                     effects.extend([Effect::Seal, Effect::Abandon]);
@@ -200,13 +202,13 @@ impl Transactions {
                     (Some((open.number, aborted)), open.identity, open.protocol, Some(open.began))
                 }
                 State::Ending(ending) => {
-                    let Ending { number, identity, protocol, began, direction, attempts, .. } =
-                        ending;
-                    let question = match (direction, attempts) {
+                    let Ending { number, identity, protocol, began, .. } = ending;
+                    let question = match (&ending.direction, ending.attempts) {
                         (Direction::Commit, Attempts::InDoubt) => Question::Committed,
                         (Direction::Commit, Attempts::Void) => aborted,
-                        (Direction::Abort(cause), _) => Question::Aborted(cause),
+                        (Direction::Abort(cause), _) => Question::Aborted(cause.clone()),
                     };
+                    back = Some(Box::new(ending));
                     (Some((number, question)), identity, protocol, Some(began))
                 }
                 State::Initializing(Initializing { previous: Some(identity), .. }) => {
@@ -214,7 +216,15 @@ impl Transactions {
                 }
                 state => return state,
             };
-            State::Inquiring(Inquiring { transaction, identity, protocol, began, refused, errand })
+            State::Inquiring(Inquiring {
+                transaction,
+                identity,
+                protocol,
+                began,
+                refused,
+                back,
+                errand,
+            })
         });
     }
 

@@ -223,6 +223,8 @@ pub struct Ending {
     pub attempts: Attempts,
     /// What may still be on the network.
     pub stragglers: Stragglers,
+    /// How often the coordinator called this producer fenced, and then described the id as its own.
+    pub contradictions: u32,
 }
 
 /// What is asked of DescribeTransactions.
@@ -238,6 +240,8 @@ pub struct Inquiring {
     pub began: Option<Instant>,
     /// What was answered to what.
     pub refused: (ApiKey, ErrorCode),
+    /// Where to go on, if it turns out that the id is still this producer's.
+    pub back: Option<Box<Ending>>,
     /// DescribeTransactions.
     pub errand: Errand,
 }

@@ -109,6 +109,21 @@ fn e5_a_producer_that_is_fenced_when_it_commits_is_told_so() {
     }
 }
 
+/// Seen with Kafka 4.4: while a coordinator writes the end of one transaction, it refuses that of the
+/// next as if the producer were fenced.
+#[test]
+fn e5_an_end_that_comes_while_the_one_before_is_written_fences_nobody() {
+    let script = habits(transactional(3, 2), |habits| {
+        (habits.aborts, habits.dropped) = (300, 400);
+        habits.pause = 100;
+    });
+    // Nodes that hear late of each other write markers for long.
+    let script = script.set("request.timeout.ms", "4000");
+    let story = went_on(script.during(500, 8000, Fault::PeerDelay(60_000)));
+    let story = story.coordinated(ApiKey::EndTxn, E::ProducerFenced);
+    assert_eq!(story.met("app: fenced"), 0, "{}", story.report);
+}
+
 /// librdkafka #3571: the coordinator moves between a request and its answer.
 #[test]
 fn e6_a_coordinator_that_moves_in_the_midst_is_found_again() {

@@ -53,6 +53,52 @@ fn in_the_new_protocol_each_transaction_has_its_epoch() {
     assert_eq!(desk.identity(), identity(8, 0));
 }
 
+/// The second transaction of a producer is aborted while its coordinator may still write the end of
+/// the first.
+fn aborting_soon_after() -> (Desk, Waiter, Ask) {
+    let (mut desk, _, _, ask) = ending(Protocol::Two, true);
+    desk.give(&ask, Answer::Done(Some(identity(7, 1))));
+    let number = desk.begin();
+    desk.write();
+    let waiter = desk.waiter(60);
+    desk.transactions.abort(number, AbortCause::Requested, Some(waiter));
+    desk.drained(false);
+    (desk, waiter, end(identity(7, 1), Protocol::Two, false))
+}
+
+#[test]
+fn an_end_that_is_refused_while_the_one_before_is_written_is_asked_for_again() {
+    let (mut desk, waiter, ask) = aborting_soon_after();
+    for state in ["PrepareCommit", "PrepareCommit", "CompleteCommit"] {
+        desk.refuse(&ask, ErrorCode::ProducerFenced);
+        desk.give(&Ask::Describe, described(state, identity(7, 1)));
+        assert_eq!((desk.asks(), desk.outcome(waiter)), (vec![], None), "not in a loop");
+        desk.wait();
+    }
+    desk.give(&ask, Answer::Done(Some(identity(7, 2))));
+    let aborted = TransactionOutcome::Aborted(AbortCause::Requested);
+    assert_eq!(desk.outcome(waiter), Some((aborted, false)));
+    desk.begin();
+    assert_eq!(desk.identity(), identity(7, 2));
+}
+
+#[test]
+fn an_end_is_not_asked_for_again_once_the_id_is_another_s_or_the_answers_contradict_each_other() {
+    let (mut desk, waiter, ask) = aborting_soon_after();
+    desk.refuse(&ask, ErrorCode::ProducerFenced);
+    desk.give(&Ask::Describe, described("PrepareCommit", identity(7, 2)));
+    assert_eq!(desk.outcome(waiter).map(|(_, fatal)| fatal), Some(true));
+
+    let (mut desk, waiter, ask) = aborting_soon_after();
+    for _ in 0..4 {
+        assert_eq!(desk.outcome(waiter), None);
+        desk.refuse(&ask, ErrorCode::ProducerFenced);
+        desk.give(&Ask::Describe, described("CompleteCommit", identity(7, 1)));
+        desk.wait();
+    }
+    assert_eq!(desk.outcome(waiter).map(|(_, fatal)| fatal), Some(true));
+}
+
 #[test]
 fn a_transaction_without_records_needs_no_coordinator() {
     for protocol in [Protocol::One, Protocol::Two] {
@@ -269,8 +315,8 @@ fn a_commit_in_doubt_whose_producer_was_fenced_is_looked_up() {
         (One, "PrepareCommit", identity(7, 0), committed(true)),
         (One, "CompleteCommit", identity(7, 1), unknown(true)),
         (One, "Empty", identity(7, 1), unknown(true)),
-        // The transaction before this one.
-        (Two, "CompleteCommit", identity(7, 0), unknown(true)),
+        // It is open, and the answers contradict each other.
+        (Two, "Ongoing", identity(7, 0), unknown(true)),
         (Two, "PrepareCommit", identity(7, 1), committed(true)),
         (Two, "CompleteCommit", identity(7, 1), committed(true)),
         (Two, "CompleteCommit", identity(7, 2), unknown(true)),
