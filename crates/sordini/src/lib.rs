@@ -59,7 +59,7 @@ pub use sordini_core::error::{Cause, DeliveryError, Fate, Obstacle};
 pub use sordini_core::guarantees::{self, Guarantees};
 pub use sordini_core::partitioner::{self, Partitioner};
 pub use sordini_core::transaction::error::{
-    AbortCause, FatalError, FencedBy, TransactionError, TransactionOutcome,
+    AbortCause, FatalError, FencedBy, Lacked, TransactionError, TransactionOutcome,
 };
 pub use sordini_core::transaction::offsets::{GroupMetadata, OffsetToCommit};
 pub use sordini_protocol::{ApiKey, ErrorCode};

@@ -11,9 +11,9 @@ use std::time::Duration;
 use common::within;
 use sordini::fetch::{Event, Isolation, Plan, Settings, Tail};
 use sordini::{
-    AbortCause, AbortError, BeginError, CommitError, GroupMetadata, OffsetToCommit, OffsetsError,
-    ProduceError, Producer, ProducerBuilder, Record, ResolveError, SendError, TransactionNumber,
-    TransactionOutcome, TransactionalProducer,
+    AbortCause, AbortError, BeginError, CommitError, GroupMetadata, Lacked, Obstacle,
+    OffsetToCommit, OffsetsError, ProduceError, Producer, ProducerBuilder, Record, ResolveError,
+    SendError, TransactionNumber, TransactionOutcome, TransactionalProducer,
 };
 use sordini_broker::Server;
 use sordini_protocol::{ApiKey, ErrorCode};
@@ -297,6 +297,29 @@ async fn a_record_that_fails_costs_its_transaction_and_not_the_producer() {
     within(transaction.send("b", "4")).await.expect("it is appended");
     within(transaction.commit()).await.expect("nothing stands in its way");
     becomes(&broker, "b", &["4"]).await;
+}
+
+/// A topic that is deleted in the midst of a transaction: the records wait for it to come back, and
+/// their transaction's time is up before theirs.
+#[tokio::test]
+async fn a_transaction_whose_time_is_up_says_what_its_records_waited_for() {
+    let broker = broker().await;
+    let builder = builder(&broker).set("transaction.timeout.ms", "300").expect("supported");
+    let mut producer = within(builder.build_transactional()).await.expect("the id is to be had");
+    let gone = ErrorCode::UnknownTopicOrPartition;
+    let answer = broker.faults().on(ApiKey::Produce).always().error(gone);
+    let transaction = within(producer.begin()).await.expect("none is open");
+    within(transaction.enqueue("b", "1")).await.expect("there is room").detach();
+    let error = within(transaction.commit()).await.expect_err("its record is not written");
+    let CommitError::Aborted { cause: AbortCause::TimedOut { lacked, .. }, .. } = &error else {
+        panic!("{error}")
+    };
+    let last = Obstacle::Broker(gone);
+    assert_eq!(*lacked, Lacked::Records { topic: "b".into(), partition: 0, last });
+    for told in ["b-0", "UNKNOWN_TOPIC_OR_PARTITION", "transaction.timeout.ms"] {
+        assert!(error.to_string().contains(told), "{error}");
+    }
+    drop(answer);
 }
 
 #[tokio::test]

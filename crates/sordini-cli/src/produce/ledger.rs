@@ -215,18 +215,31 @@ impl Ledger {
 
 /// The error, with what to do about it where it does not say so itself.
 pub(super) fn explained(error: &DeliveryError) -> String {
-    let code = match error.cause {
-        Cause::Rejected(code) | Cause::Expired { last: Obstacle::Broker(code), .. } => Some(code),
+    let remedy = match &error.cause {
+        Cause::Rejected(code) | Cause::Expired { last: Obstacle::Broker(code), .. } => {
+            remedy(*code, &error.topic)
+        }
         _ => None,
     };
-    let remedy = match code {
-        Some(ErrorCode::MessageTooLarge) => {
-            "; raise the topic's max.message.bytes, or send less in a line"
+    match remedy {
+        Some(remedy) => format!("{error}; {remedy}"),
+        None => error.to_string(),
+    }
+}
+
+/// What to do about a broker's answer to records of `topic`.
+pub(super) fn remedy(code: ErrorCode, topic: &str) -> Option<String> {
+    Some(match code {
+        ErrorCode::MessageTooLarge => {
+            "raise the topic's max.message.bytes, or send less in a line".into()
         }
-        Some(ErrorCode::KafkaStorageError) => "; see to the broker's disk: is it full?",
-        _ => "",
-    };
-    format!("{error}{remedy}")
+        ErrorCode::KafkaStorageError => "see to the broker's disk: is it full?".into(),
+        ErrorCode::UnknownTopicOrPartition => format!(
+            "was it deleted? `sordini topic create {topic}` makes it anew, with the same -b or \
+             --data"
+        ),
+        _ => return None,
+    })
 }
 
 /// The first `count` lines of `block`, and the others.

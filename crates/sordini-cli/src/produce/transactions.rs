@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sordini::{
-    AbortCause, AbortError, Appender, CommitError, ExtendError, OwnedTransaction, SendError,
-    TransactionOutcome, TransactionalProducer,
+    AbortCause, AbortError, Appender, CommitError, ExtendError, Lacked, Obstacle, OwnedTransaction,
+    SendError, TransactionOutcome, TransactionalProducer,
 };
 use tokio::time::Instant;
 
@@ -351,6 +351,16 @@ impl Transactions {
 fn explained(cause: &AbortCause) -> String {
     match cause {
         AbortCause::Delivery(error) => ledger::explained(error),
+        AbortCause::TimedOut { lacked: Lacked::Records { topic, last, .. }, .. } => {
+            let remedy = match last {
+                Obstacle::Broker(code) => ledger::remedy(*code, topic),
+                _ => None,
+            };
+            let remedy = remedy.unwrap_or_else(|| {
+                "mend that, or raise -X transaction.timeout.ms if it passes by itself".into()
+            });
+            format!("{cause}; {remedy}")
+        }
         AbortCause::TimedOut { .. } => {
             format!("{cause}; raise -X transaction.timeout.ms, or take fewer lines together")
         }
@@ -370,5 +380,18 @@ mod tests {
         for text in ["", "0", "-1", "none", "1.5"] {
             assert!(text.parse::<Grouping>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_transaction_whose_time_was_up_is_told_with_what_it_takes_to_have_another() {
+        let told =
+            |lacked| explained(&AbortCause::TimedOut { after: Duration::from_secs(60), lacked });
+        let records = |last| Lacked::Records { topic: "t".into(), partition: 1, last };
+        let gone = told(records(Obstacle::Broker(sordini::ErrorCode::UnknownTopicOrPartition)));
+        assert!(gone.contains("t-1") && gone.contains("sordini topic create t"), "{gone}");
+        assert!(!gone.contains("fewer lines"), "{gone}");
+        let leaderless = told(records(Obstacle::NoLeader));
+        assert!(leaderless.contains("has no leader; mend that"), "{leaderless}");
+        assert!(told(Lacked::Nothing).contains("take fewer lines"), "{}", told(Lacked::Nothing));
     }
 }

@@ -19,6 +19,7 @@ use crate::time::Instant;
 use crate::token::Waiter;
 use crate::transaction::error::{AbortCause, TransactionError};
 use crate::transaction::state::Protocol;
+use crate::transaction::waits::Unwritten;
 use crate::transaction::{Effect, Reply, Transactions};
 
 impl From<Reply> for Finished {
@@ -294,12 +295,33 @@ impl Producer {
         if due.is_none_or(|due| due > self.now) {
             return;
         }
-        let silence = self.silence();
+        let (silence, records) = (self.silence(), self.unwritten());
         let now = self.now;
         if let Some(transactions) = &mut self.transactions {
-            transactions.on_deadline(now, &silence);
+            transactions.on_deadline(now, &silence, records);
         }
         self.apply_effects();
+    }
+
+    /// A partition whose records were not acknowledged: rather one where something failed.
+    fn unwritten(&self) -> Option<Unwritten> {
+        let failed = |at: &Partition| {
+            let mut failures = at.line.slots().iter().filter_map(Slot::meta);
+            let failed = failures.find(|meta| meta.obstacle != Obstacle::NoAnswer);
+            failed.map(|meta| meta.obstacle.clone())
+        };
+        let quiet = || {
+            let mut partitions = self.partitions.iter();
+            let lacks = |at: &Partition| {
+                at.has_waiting() || at.line.slots().iter().any(|slot| slot.meta().is_some())
+            };
+            partitions.find(|(_, at)| lacks(at)).map(|(key, _)| (key, self.obstacle(key)))
+        };
+        let mut partitions = self.partitions.iter();
+        let first = partitions.find_map(|(key, at)| Some((key, failed(at)?)));
+        let (key, last) = first.or_else(quiet)?;
+        let topic = Arc::clone(self.topics.get(&key.0)?.name());
+        Some(Unwritten { topic, partition: key.1, last })
     }
 
     /// What keeps a partition's batches from being sent, if transactions do.

@@ -318,7 +318,10 @@ impl Transactions {
             _ => 0,
         };
         match failed {
-            Some(code) => self.react(ask, code, moment),
+            Some(code) => {
+                self.obstacle = Obstacle::Broker(code);
+                self.react(ask, code, moment);
+            }
             None if results.iter().filter(|result| done(result)).count() < asked => {
                 self.again(ask, moment);
             }

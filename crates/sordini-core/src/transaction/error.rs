@@ -30,6 +30,8 @@ pub enum AbortCause {
     TimedOut {
         /// The time since it was begun.
         after: Duration,
+        /// What it still waited for.
+        lacked: Lacked,
     },
     /// A topic that it had written to was deleted, or made anew.
     TopicGone {
@@ -51,9 +53,9 @@ impl fmt::Display for AbortCause {
             Self::Refused { api, code } => {
                 write!(f, "a broker answered {} to {}", code.name(), api.name())
             }
-            Self::TimedOut { after } => write!(
+            Self::TimedOut { after, lacked } => write!(
                 f,
-                "it was open for {} ms, longer than transaction.timeout.ms allows",
+                "it was open for {} ms, longer than transaction.timeout.ms allows{lacked}",
                 after.as_millis()
             ),
             Self::TopicGone { topic } => {
@@ -63,6 +65,40 @@ impl fmt::Display for AbortCause {
             Self::Coordinator => {
                 f.write_str("its coordinator did not commit it; perhaps its time was up")
             }
+        }
+    }
+}
+
+/// What a transaction whose time ran out still waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Lacked {
+    /// Nothing: its application added nothing, and did not end it.
+    Nothing,
+    /// Records of at least this partition were not acknowledged.
+    Records {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        partition: i32,
+        /// What stood in their way.
+        last: Obstacle,
+    },
+    /// No coordinator had taken in the offsets that were handed in.
+    Offsets {
+        /// What stood in their way.
+        last: Obstacle,
+    },
+}
+
+impl fmt::Display for Lacked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => Ok(()),
+            Self::Records { topic, partition, last } => {
+                write!(f, ", and records for {topic}-{partition} were not acknowledged: {last}")
+            }
+            Self::Offsets { last } => write!(f, ", and its offsets were not taken in: {last}"),
         }
     }
 }

@@ -21,7 +21,7 @@ pub mod state;
 mod answers;
 mod asks;
 mod ends;
-mod waits;
+pub mod waits;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -12,7 +12,8 @@ use super::*;
 use crate::acks::retry::Rng;
 use crate::error::{Cause, Fate};
 use crate::transaction::errand::AskId;
-use crate::transaction::error::FencedBy;
+use crate::transaction::error::{FencedBy, Lacked};
+use crate::transaction::waits::Unwritten;
 
 pub(super) const BOUNDS: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_millis(1000));

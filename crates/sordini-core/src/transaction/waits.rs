@@ -1,29 +1,40 @@
 //! Those who wait, and what they are told when they can wait no longer.
 
+use std::sync::Arc;
+
 use crate::error::Obstacle;
 use crate::time::Instant;
 use crate::token::Waiter;
-use crate::transaction::error::{AbortCause, Ended, TransactionError, TransactionOutcome};
-use crate::transaction::state::{Direction, Ending, Inquiring, Question, State};
+use crate::transaction::error::{AbortCause, Ended, Lacked, TransactionError, TransactionOutcome};
+use crate::transaction::state::{Direction, Ending, Inquiring, Offsets, Question, State};
 use crate::transaction::{Ender, Reply, Transactions, Wants};
+
+/// A partition whose records were not acknowledged yet, and what stands in their way.
+#[derive(Debug)]
+pub struct Unwritten {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: i32,
+    /// The obstacle.
+    pub last: Obstacle,
+}
 
 impl Transactions {
     /// Answers those whose deadline has passed, and dooms a transaction that is open too long: its
-    /// coordinator would abort it soon, and fence this producer with it.
-    pub fn on_deadline(&mut self, now: Instant, obstacle: &Obstacle) {
+    /// coordinator would abort it soon, and fence this producer with it. `silence` stands in the way
+    /// where nothing failed; `records` are those that were not acknowledged, if any were not.
+    pub fn on_deadline(&mut self, now: Instant, silence: &Obstacle, records: Option<Unwritten>) {
         if let Some(open) = self.state.open()
             && !self.is_aborting()
             && open.deadline(self.timeout) <= now
         {
             let after = now.saturating_since(open.began);
-            let cause = AbortCause::TimedOut { after };
+            let cause = AbortCause::TimedOut { after, lacked: self.lacked(silence, records) };
             self.doom(cause.clone());
             self.drain(Direction::Abort(cause));
         }
-        let last = match &self.obstacle {
-            Obstacle::NoAnswer => obstacle.clone(),
-            known => known.clone(),
-        };
+        let last = self.last(silence);
         let late = |waiter: &Waiter| waiter.deadline <= now;
         let timed_out = |waiter: &Waiter| TransactionError::TimedOut {
             waited: now.saturating_since(waiter.since),
@@ -74,6 +85,33 @@ impl Transactions {
         });
         for (waiter, reply) in answers {
             self.answer(waiter, reply);
+        }
+    }
+
+    /// What last stood in a coordinator's way.
+    fn last(&self, silence: &Obstacle) -> Obstacle {
+        match &self.obstacle {
+            Obstacle::NoAnswer => silence.clone(),
+            known => known.clone(),
+        }
+    }
+
+    fn lacked(&self, silence: &Obstacle, records: Option<Unwritten>) -> Lacked {
+        let waits = |offsets: &Offsets| offsets.waiter.is_some();
+        match records {
+            // Why the coordinator has not is what it answered.
+            Some(Unwritten { topic, partition, last: Obstacle::NotEnrolled })
+                if self.obstacle != Obstacle::NoAnswer =>
+            {
+                Lacked::Records { topic, partition, last: self.obstacle.clone() }
+            }
+            Some(Unwritten { topic, partition, last }) => {
+                Lacked::Records { topic, partition, last }
+            }
+            None if self.state.open().is_some_and(|open| open.offsets.iter().any(waits)) => {
+                Lacked::Offsets { last: self.last(silence) }
+            }
+            None => Lacked::Nothing,
         }
     }
 

@@ -128,7 +128,7 @@ fn a_commit_without_an_answer_is_asked_for_again_and_nothing_else() {
         }
         // Who waits is told that it is not known, and may ask again.
         desk.now = waiter.deadline;
-        desk.transactions.on_deadline(desk.now, &Obstacle::NoAnswer);
+        desk.transactions.on_deadline(desk.now, &Obstacle::NoAnswer, None);
         assert_eq!(desk.outcome(waiter), unknown(false));
         let again = desk.waiter(60);
         desk.transactions.resolve(number, again);
@@ -377,7 +377,7 @@ fn an_abort_that_nobody_confirms_is_told_as_unfinished_and_goes_on() {
     desk.lose(&ask);
     desk.now = waiter.deadline;
     let silent = Obstacle::Silent { tried: "a:1".into() };
-    desk.transactions.on_deadline(desk.now, &silent);
+    desk.transactions.on_deadline(desk.now, &silent, None);
     let reply = desk.reply(waiter);
     let Some(Reply::Ended(Err(TransactionError::Unfinished { transaction, last, .. }))) = reply
     else {

@@ -148,7 +148,7 @@ impl Life {
             _ => {}
         }
         let now = self.desk.now;
-        self.desk.transactions.on_deadline(now, &Obstacle::NoAnswer);
+        self.desk.transactions.on_deadline(now, &Obstacle::NoAnswer, None);
         self.desk.settle();
         if let State::Open(open) = self.desk.transactions.state() {
             self.open = Some(open.number);
@@ -215,7 +215,7 @@ fn whatever_coordinators_answer_outcomes_are_true_and_everybody_is_answered_once
         // Everybody who waits is answered by the deadline, whatever the state.
         life.desk.now = life.desk.now.saturating_add(Duration::from_secs(30));
         let now = life.desk.now;
-        life.desk.transactions.on_deadline(now, &Obstacle::NoAnswer);
+        life.desk.transactions.on_deadline(now, &Obstacle::NoAnswer, None);
         life.desk.settle();
         for (waiter, _) in &life.waiting {
             assert!(life.desk.replies.contains_key(&waiter.token), "seed {seed}: {waiter:?}");

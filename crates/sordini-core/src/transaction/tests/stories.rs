@@ -208,17 +208,60 @@ fn a_transaction_that_is_open_too_long_is_aborted_here_first() {
     desk.write();
     assert_eq!(desk.transactions.next_deadline(), Some(Instant::from_nanos(60_000_000_000)));
     desk.now = desk.now.saturating_add(Duration::from_secs(60));
-    desk.transactions.on_deadline(desk.now, &Obstacle::NoAnswer);
+    desk.transactions.on_deadline(desk.now, &Obstacle::NoAnswer, None);
     desk.drained(false);
     let next = Some(identity(7, 1));
     desk.give(&end(identity(7, 0), Protocol::Two, false), Answer::Done(next));
-    let cause = AbortCause::TimedOut { after: Duration::from_secs(60) };
+    let cause = AbortCause::TimedOut { after: Duration::from_secs(60), lacked: Lacked::Nothing };
     let late = desk.waiter(60);
     desk.transactions.send_offsets(number, offsets("g"), late);
     let must = TransactionError::MustAbort(cause.clone());
     assert_eq!(desk.reply(late), Some(Reply::OffsetsSent(Err(must))));
     let commit = desk.commit(number);
     assert_eq!(desk.outcome(commit), Some((TransactionOutcome::Aborted(cause), false)));
+}
+
+/// Who only hears that the time was up looks for the mistake in the application.
+#[test]
+fn a_transaction_whose_time_is_up_says_what_it_still_waited_for() {
+    let gone = Obstacle::Broker(ErrorCode::UnknownTopicOrPartition);
+    let late = |desk: &mut Desk, last: Option<Obstacle>| {
+        let records = last.map(|last| Unwritten { topic: "t".into(), partition: 3, last });
+        desk.now = desk.now.saturating_add(Duration::from_secs(60));
+        let silent = Obstacle::Silent { tried: "a:1".into() };
+        desk.transactions.on_deadline(desk.now, &silent, records);
+        match desk.transactions.state() {
+            State::Draining(Draining { direction: Direction::Abort(cause), .. }) => cause.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    // A partition's batches met an error.
+    let mut desk = Desk::ready(Protocol::Two);
+    desk.begin();
+    desk.write();
+    let cause = late(&mut desk, Some(gone.clone())).to_string();
+    let said = "records for t-3 were not acknowledged: the broker's last answer was \
+                UNKNOWN_TOPIC_OR_PARTITION";
+    assert!(cause.contains("transaction.timeout.ms") && cause.ends_with(said), "{cause}");
+
+    // They were never sent, since the coordinator met it.
+    let mut desk = Desk::ready(Protocol::One);
+    desk.begin();
+    desk.transactions.enroll((0, 3));
+    let ask = Ask::AddPartitions(desk.identity(), vec![(0, 3)]);
+    let refused = vec![((0, 3), ErrorCode::UnknownTopicOrPartition)];
+    desk.give(&ask, Answer::Partitions(refused));
+    let cause = late(&mut desk, Some(Obstacle::NotEnrolled)).to_string();
+    assert!(cause.ends_with(said), "{cause}");
+
+    // Its offsets wait for a coordinator.
+    let mut desk = Desk::ready(Protocol::Two);
+    let number = desk.begin();
+    let waiter = desk.waiter(90);
+    desk.transactions.send_offsets(number, offsets("g"), waiter);
+    let cause = late(&mut desk, None).to_string();
+    let said = "its offsets were not taken in: no broker answered in time (tried a:1)";
+    assert!(cause.ends_with(said), "{cause}");
 }
 
 /// P17: the call that meets the fence says so.
