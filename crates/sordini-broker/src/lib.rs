@@ -73,7 +73,7 @@ pub use cluster::{Cluster, ClusterConfig, ClusterOutput, ClusterTrace, Peer, Pee
 pub use config::BrokerConfig;
 pub use coordinator::TransactionVersion;
 pub use faults::{FaultBuilder, FaultHandle, Faults, LeaderHint};
-pub use log::Recovery;
+pub use log::{Cut, Damage, Recovery};
 pub use monitor::{Monitor, SeenBatch};
 pub use records::StoredRecord;
 #[cfg(feature = "server")]

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use sordini_broker::server::StartError;
 use sordini_broker::storage::OpenFolderError;
-use sordini_broker::{OpenError, Recovery, Server, ServerBuilder};
+use sordini_broker::{Cut, Damage, OpenError, Recovery, Server, ServerBuilder};
 
 use crate::exit::Failure;
 use crate::terminal;
@@ -94,19 +94,52 @@ pub(crate) async fn start(builder: ServerBuilder) -> Result<Server, StartError> 
     // What arrived is of interest to tests; a command that runs for days must not collect it.
     let server = builder.produce_log_limit(0).start().await?;
     for (partition, recovery) in server.recovered() {
-        warn_of_repair(partition, recovery);
+        warn_of_repair(partition, recovery, Copies::None);
     }
     Ok(server)
 }
 
 /// Says what had to be mended of a partition.
-pub(crate) fn warn_of_repair(partition: &str, recovery: &Recovery) {
-    if recovery.truncated_bytes > 0 {
-        terminal::warn(format!(
-            "{partition}: {} bytes of a write that was cut short were removed",
-            recovery.truncated_bytes
-        ));
+pub(crate) fn warn_of_repair(partition: &str, recovery: &Recovery, copies: Copies) {
+    if let Some(cut) = &recovery.cut {
+        terminal::warn(told_of_cut(partition, cut, copies));
     }
+}
+
+/// Where else a partition's records are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Copies {
+    /// Nowhere.
+    None,
+    /// On other nodes, if the topic has replicas.
+    OtherNodes,
+}
+
+/// What was cut off, whether that is usual, and what it means for those who use the partition.
+fn told_of_cut(partition: &str, cut: &Cut, copies: Copies) -> String {
+    let Cut { file, position, bytes, offset, damage } = cut;
+    if *damage == Damage::AtEnd {
+        return format!(
+            "{partition}: {bytes} bytes of a write that was cut short were removed from the end of \
+             {file}, as a crash leaves them"
+        );
+    }
+    let meaning = if copies == Copies::OtherNodes {
+        "what other nodes have of them is copied again, and the rest is lost"
+    } else if partition.starts_with("__transaction_state-") {
+        "what was last written there of some transactional ids is lost: they begin from an earlier \
+         state or anew, and what they had open is aborted. Nothing is to be done; a producer that \
+         runs has to be started again"
+    } else if partition.starts_with("__consumer_offsets-") {
+        "groups whose offsets stood there go on from earlier ones, or from none"
+    } else {
+        "they are lost to readers; if they matter, stop the broker and take the folder from a copy"
+    };
+    format!(
+        "{partition}: {file} is damaged at byte {position}, before its end, which no crash leaves: \
+         is the disk sound, or did something write to it? The {bytes} bytes from there on were \
+         removed, with the records from offset {offset} on; {meaning}"
+    )
 }
 
 /// Stops a server.
@@ -138,5 +171,33 @@ mod tests {
         assert_eq!(log, full, "whichever file it was");
         let other = told(ErrorKind::PermissionDenied);
         assert!(other.contains("folder a/b") && !other.contains("full"), "{other}");
+    }
+
+    #[test]
+    fn a_torn_end_is_told_from_damage_and_damage_with_what_it_means() {
+        let cut = |damage| Cut {
+            file: "t-0/00000000000000000000.log".into(),
+            position: 217,
+            bytes: 96,
+            offset: 5,
+            damage,
+        };
+        let torn = told_of_cut("t-0", &cut(Damage::AtEnd), Copies::None);
+        assert!(torn.contains("96 bytes") && torn.contains("crash leaves"), "{torn}");
+        assert!(torn.contains("end of t-0/00000000000000000000.log"), "{torn}");
+        let cases = [
+            ("t-0", Copies::None, "from a copy"),
+            ("__transaction_state-3", Copies::None, "transactional ids"),
+            ("__consumer_offsets-3", Copies::None, "groups"),
+            ("node 1: __transaction_state-3", Copies::OtherNodes, "other nodes"),
+        ];
+        for (partition, copies, meaning) in cases {
+            let told = told_of_cut(partition, &cut(Damage::Within), copies);
+            for part in
+                [partition, meaning, "at byte 217", "from offset 5", "which no crash leaves"]
+            {
+                assert!(told.contains(part), "{told}");
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@ use sordini_broker::server::{ClusterServer, StartError};
 use sordini_broker::{ClusterConfig, Server};
 
 use crate::connect::DEFAULT_DATA;
-use crate::embedded;
+use crate::embedded::{self, Copies};
 use crate::exit::{Failure, Outcome};
 use crate::output::print_line;
 use crate::signals::Signals;
@@ -145,7 +145,8 @@ async fn warn_of_repairs(cluster: &ClusterServer, nodes: i32) {
             .with(move |cluster, _| cluster.broker(node).map(|broker| broker.recovered().to_vec()))
             .await;
         for (partition, recovery) in recovered.ok().flatten().unwrap_or_default() {
-            embedded::warn_of_repair(&format!("node {node}: {partition}"), &recovery);
+            let partition = format!("node {node}: {partition}");
+            embedded::warn_of_repair(&partition, &recovery, Copies::OtherNodes);
         }
     }
 }

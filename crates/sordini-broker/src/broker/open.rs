@@ -10,7 +10,7 @@ use super::{Broker, IdSource, Partition, Topic};
 use crate::catalog::Catalog;
 use crate::cluster::{Found, Node};
 use crate::config::BrokerConfig;
-use crate::coordinator::Coordinator;
+use crate::coordinator::{CONSUMER_OFFSETS, Coordinator, TRANSACTION_STATE};
 use crate::faults::Faults;
 use crate::log::{LogError, LogOptions, PartitionLog, Recovery};
 use crate::monitor::Monitor;
@@ -113,6 +113,7 @@ impl Broker {
             broker.open_topics(now, clean, &points)?;
             // What was prepared is completed before anybody asks.
             broker.run(now);
+            broker.end_unknown_transactions(now);
         }
         Ok(broker)
     }
@@ -229,7 +230,10 @@ impl Broker {
             let mut topic = Topic { id: entry.id, partitions: BTreeMap::new() };
             for (index, epoch) in (0i32..).zip(&entry.epochs) {
                 let dir = format!("{name}-{index}");
-                let point = points.get(&dir).copied().unwrap_or(0);
+                // What is not sound in a coordinator's log must not be found when it is read.
+                let trusted = !matches!(name.as_str(), TRANSACTION_STATE | CONSUMER_OFFSETS);
+                let point = points.get(&dir).copied().filter(|_| trusted).unwrap_or(0);
+                let clean = clean && trusted;
                 let opened =
                     self.open_partition(now, &dir, entry.id, &entry.config, point, clean)?;
                 let (mut log, report) = opened;

@@ -77,6 +77,7 @@ impl Broker {
             tracing::warn!(index, %error, "transactions can't be read");
             return false;
         }
+        self.outrun(&mut loaded, now.wall_ms);
         let prepared = |(id, transaction): (&String, &Transaction)| match transaction {
             Transaction::Marking(_) => Some(id.clone()),
             _ => None,

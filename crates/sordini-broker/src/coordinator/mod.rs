@@ -7,13 +7,15 @@
 //!
 //! [`transaction`] decides, without I/O; around it stand what appends and waits
 //! ([`transactions`]), tells partitions of a transaction's end ([`markers`]), asks from the side
-//! of Produce ([`asking`]), and keeps offsets ([`offsets`]).
+//! of Produce ([`asking`]), and keeps offsets ([`offsets`]). What damage took from the log is made
+//! up for as far as partitions know it ([`lost`]).
 
 pub(crate) mod answers;
 pub(crate) mod asking;
 pub(crate) mod batch;
 pub(crate) mod groups;
 mod leading;
+mod lost;
 pub(crate) mod markers;
 pub(crate) mod offsets;
 pub(crate) mod records;

@@ -89,6 +89,21 @@ impl Metadata {
         next
     }
 
+    /// An id whose later states are lost, up to this epoch of its producer: what it had open then
+    /// is aborted.
+    pub(crate) fn outrun(&self, epoch: i16, now_ms: i64) -> Self {
+        Self {
+            state: State::CompleteAbort,
+            next_producer_id: NO_ID,
+            producer_epoch: epoch,
+            last_producer_epoch: NO_EPOCH,
+            partitions: BTreeSet::new(),
+            started_ms: -1,
+            updated_ms: now_ms,
+            ..self.clone()
+        }
+    }
+
     /// How the transaction that is prepared ends.
     pub(crate) fn result(&self) -> TransactionResult {
         match self.state {

@@ -41,6 +41,7 @@ use verification::{Guard, ToVerify};
 
 pub use read::TimestampAndOffset;
 pub use recovery::Recovery;
+pub use segment::{Cut, Damage};
 
 /// Why a log can't do what was asked.
 #[derive(Debug, thiserror::Error)]

@@ -9,7 +9,7 @@ use super::aborted::{self, AbortedTransaction};
 use super::epochs::{self, LeaderEpochs};
 use super::producers::Producers;
 use super::scan::{Depth, Scan};
-use super::segment::{Segment, offset_of};
+use super::segment::{Cut, Damage, Segment, offset_of};
 use super::{LogError, LogOptions, PartitionLog, snapshot};
 use crate::storage::{self, Storage};
 
@@ -20,6 +20,8 @@ pub struct Recovery {
     pub scanned: usize,
     /// Bytes cut off because they were not sound.
     pub truncated_bytes: u64,
+    /// Where they were cut off.
+    pub cut: Option<Cut>,
     /// Segments whose aborted transactions were found anew.
     pub reindexed: usize,
     /// Segments removed because what precedes them was cut back.
@@ -195,10 +197,17 @@ impl PartitionLog {
                 suspect = suspect.or(has_control.then_some(base));
             }
             report.scanned += usize::from(!whole);
-            report.truncated_bytes += cut;
+            report.truncated_bytes += cut.as_ref().map_or(0, |cut| cut.bytes);
             self.segments.push(segment);
             self.log_end = end;
-            if next.is_some_and(|next| cut > 0 || next < end) {
+            let is_cut = cut.is_some();
+            if let Some(mut cut) = cut {
+                if next.is_some() {
+                    cut.damage = Damage::Within;
+                }
+                report.cut = Some(cut);
+            }
+            if next.is_some_and(|next| is_cut || next < end) {
                 // Nothing may follow a gap: the log is the prefix that is sound.
                 for later in &bases[i + 1..] {
                     Segment::new(&self.dir, *later, wall_ms).remove_files(storage)?;

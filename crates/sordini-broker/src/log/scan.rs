@@ -13,6 +13,8 @@ use crate::storage::Storage;
 const WINDOW: usize = 256 * 1024;
 /// The largest control batch that is looked into; a marker has 78 bytes.
 const CONTROL_MAX: u64 = 4096;
+/// Bytes that are searched for a sound batch behind damage: more than any batch has by default.
+const SEARCH_MAX: u64 = 64 * 1024 * 1024;
 /// Where the bytes begin that the CRC covers.
 const CRC_FROM: u64 = 21;
 
@@ -91,6 +93,14 @@ impl<'a> Scan<'a> {
     /// As the medium fails.
     pub(super) fn next(&mut self) -> io::Result<Option<Found>> {
         let position = self.position;
+        let Some((header, size)) = self.sound_at(position)? else { return Ok(None) };
+        self.position = position + size;
+        self.next_offset = header.last_offset() + 1;
+        Ok(Some(Found { position, size, header }))
+    }
+
+    /// The header and size of the batch that begins at `position`, if it is sound.
+    fn sound_at(&mut self, position: u64) -> io::Result<Option<(Header, u64)>> {
         let Some(header) = Header::new(&self.peek(position, HEADER_LEN)?) else { return Ok(None) };
         let Some(size) = header.size().map(|size| size as u64) else { return Ok(None) };
         let fits = position.checked_add(size).is_some_and(|end| end <= self.end);
@@ -99,12 +109,25 @@ impl<'a> Scan<'a> {
             && header.last_offset_delta() >= 0
             && header.base_offset() >= self.next_offset
             && header.last_offset() <= self.max_offset;
-        if !sound || (self.depth == Depth::Checksums && !self.crc_holds(&header, size)?) {
+        if !sound || (self.depth == Depth::Checksums && !self.crc_holds(&header, position, size)?) {
             return Ok(None);
         }
-        self.position = position + size;
-        self.next_offset = header.last_offset() + 1;
-        Ok(Some(Found { position, size, header }))
+        Ok(Some((header, size)))
+    }
+
+    /// Where the walk has ended: does a sound batch stand anywhere behind? A write that was cut
+    /// short leaves none, and nobody else leaves one by chance.
+    ///
+    /// # Errors
+    /// As the medium fails.
+    pub(super) fn goes_on_behind(&mut self) -> io::Result<bool> {
+        let until = self.end.min(self.position.saturating_add(SEARCH_MAX));
+        for position in self.position + 1..until {
+            if self.sound_at(position)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The marker that a batch holds, if it holds one.
@@ -141,9 +164,9 @@ impl<'a> Scan<'a> {
 
     /// Checks a CRC window by window: a size that a damaged header claims must not become an
     /// allocation.
-    fn crc_holds(&mut self, header: &Header, size: u64) -> io::Result<bool> {
+    fn crc_holds(&mut self, header: &Header, position: u64, size: u64) -> io::Result<bool> {
         let mut crc = crc::Running::new();
-        let (mut at, end) = (self.position + CRC_FROM, self.position + size);
+        let (mut at, end) = (position + CRC_FROM, position + size);
         while at < end {
             let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(WINDOW);
             let bytes = self.peek(at, wanted)?;

@@ -15,6 +15,31 @@ pub(super) const INDEX_INTERVAL: u64 = 4096;
 /// Index entries that gather in memory before they are written.
 const INDEX_WRITE_EVERY: usize = 64;
 
+/// Where a log was cut back to what is sound before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The segment's file, in the broker's folder.
+    pub file: String,
+    /// The first byte that was not sound: the file ends there now.
+    pub position: u64,
+    /// Bytes of the file that were cut off.
+    pub bytes: u64,
+    /// The offset of the first record that is lost, if there was one.
+    pub offset: i64,
+    /// What it looked like.
+    pub damage: Damage,
+}
+
+/// What bytes that are not sound look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// Nothing sound stands behind: a write that a crash cut short.
+    AtEnd,
+    /// What was written later is sound, or was: no crash leaves that, but a disk or a program that
+    /// wrote over it.
+    Within,
+}
+
 /// A segment's state in memory.
 #[derive(Clone, Debug)]
 pub(super) struct Segment {
@@ -257,7 +282,7 @@ impl Segment {
         storage: &mut dyn Storage,
         tail_only: bool,
         mut seen: impl FnMut(&Header),
-    ) -> io::Result<(i64, u64)> {
+    ) -> io::Result<(i64, Option<Cut>)> {
         let path = self.log_path();
         let end = storage.len(&path)?.unwrap_or(0);
         let start = if tail_only { u64::from(self.offsets.last_position()) } else { 0 };
@@ -276,15 +301,19 @@ impl Segment {
             seen(&found.header);
         }
         let (valid, next_offset) = (scan.position(), scan.next_offset());
+        let mut cut = None;
         if valid < end {
+            let damage = if scan.goes_on_behind()? { Damage::Within } else { Damage::AtEnd };
             storage.truncate(&path, valid)?;
+            let (file, bytes) = (path, end - valid);
+            cut = Some(Cut { file, position: valid, bytes, offset: next_offset, damage });
         }
         if start > 0 {
             self.first_timestamp = self.timestamp_of_first(storage)?;
         } else {
             self.rewrite_indexes(storage)?;
         }
-        Ok((next_offset, end - valid))
+        Ok((next_offset, cut))
     }
 
     fn rewrite_indexes(&mut self, storage: &mut dyn Storage) -> io::Result<()> {

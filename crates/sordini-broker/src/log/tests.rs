@@ -143,7 +143,10 @@ fn a_torn_last_batch_is_cut_off_at_every_byte() {
         let (mut log, report) = open_with(&mut storage, options(&[]), false);
         let kept = if cut == whole.len() { 6 } else { 4 };
         assert_eq!(log.log_end(), kept, "cut at {cut}");
-        assert_eq!(report.truncated_bytes, (cut - whole.len() / 3 * (kept as usize / 2)) as u64);
+        let torn = (cut - whole.len() / 3 * (kept as usize / 2)) as u64;
+        assert_eq!(report.truncated_bytes, torn);
+        let told = report.cut.map(|cut| (cut.bytes, cut.damage));
+        assert_eq!(told, (torn > 0).then_some((torn, Damage::AtEnd)), "cut at {cut}");
         // The retry of what was lost is taken, that of what was kept is recognised.
         let retry = TestBatch::of(&["one", "two"]).producer(7, 0, 4);
         let appended = append(&mut log, &mut storage, &retry).expect("append");
@@ -171,7 +174,7 @@ fn a_flipped_bit_ends_the_log_before_its_batch() {
         let mut damaged = whole.clone();
         damaged[at] ^= 0x10;
         storage.overwrite(path, damaged);
-        let (log, _) = open_with(&mut storage, options(&[]), false);
+        let (log, report) = open_with(&mut storage, options(&[]), false);
         let in_batch = at - size;
         if (12..16).contains(&in_batch) {
             // The leader epoch is under no checksum.
@@ -182,6 +185,9 @@ fn a_flipped_bit_ends_the_log_before_its_batch() {
             assert!(found.windows(2).all(|pair| pair[0].1 < pair[1].0), "offsets ascend");
         } else {
             assert_eq!(log.log_end(), 1, "a bit of byte {in_batch}");
+            let cut = report.cut.expect("it was cut");
+            assert_eq!((cut.file.as_str(), cut.position, cut.offset), (path, size as u64, 1));
+            assert_eq!(cut.damage, Damage::Within, "no crash leaves that: byte {in_batch}");
         }
     }
 }

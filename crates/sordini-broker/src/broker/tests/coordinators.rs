@@ -16,6 +16,7 @@ use crate::TransactionVersion;
 use crate::coordinator::records;
 use crate::coordinator::transaction::Metadata;
 use crate::coordinator::{TRANSACTION_STATE, batch as coordinators};
+use crate::log::batch::{HEADER_LEN, Header};
 use crate::test_batch::offset_fetch;
 use ErrorCode as E;
 
@@ -375,6 +376,83 @@ fn what_was_prepared_before_a_kill_is_completed_after_it() {
             let retry = rig.end_as(producer, visible == 1, 5);
             assert_eq!(retry, Ok((producer.0, 1)));
         }
+    }
+}
+
+/// A broker whose log of "T" is damaged at the batch of this number, after a clean end or a kill.
+fn restart_damaged(memory: &MemoryStorage, mut rig: Rig, nth: usize, clean: bool) -> Rig {
+    let count = rig.broker.partition_count(TRANSACTION_STATE);
+    let index = crate::coordinator::partition_for("T", count).expect("partitions");
+    if clean {
+        rig.broker.close().expect("close");
+    }
+    drop(rig);
+    let dir = format!("{TRANSACTION_STATE}-{index}");
+    let path = format!("{dir}/00000000000000000000.log");
+    let mut bytes = memory.contents(&path).expect("the log");
+    let size = |at: usize| Header::new(&bytes[at..]).and_then(|h| h.size()).expect("a batch");
+    let at = (0..nth).fold(0, |at, _| at + size(at));
+    bytes[at + HEADER_LEN] ^= 1;
+    memory.overwrite(&path, bytes);
+    let rig = Rig::on(memory.clone(), |_| {});
+    let (_, told) = rig.broker.recovered().iter().find(|(name, _)| *name == dir).expect("told");
+    let cut = told.cut.as_ref().expect("it was cut");
+    assert_eq!((cut.file.as_str(), cut.position), (path.as_str(), at as u64));
+    assert_eq!((cut.offset, cut.damage), (nth as i64, crate::Damage::Within));
+    rig
+}
+
+/// The log says of the id what it said long ago, and partitions have seen what came after.
+#[test]
+fn an_id_whose_last_states_were_damaged_is_usable_at_once() {
+    for (clean, version) in [(true, 13), (false, 13), (true, 11), (false, 11)] {
+        let memory = MemoryStorage::new();
+        let mut rig = Rig::on(memory.clone(), |_| {}).with_topic(1);
+        let mut producer = rig.transactional();
+        // So many that the damage stands before the last entry of the log's index.
+        for _ in 0..20 {
+            if version < 12 {
+                producer = rig.init(None, 60_000).expect("a producer");
+                assert_eq!(rig.add(producer, 0, 3), E::None);
+            }
+            assert_eq!(rig.send_batch(producer, (0, 0), version), E::None);
+            let ended = rig.end_as(producer, true, if version < 12 { 4 } else { 5 });
+            let ended = ended.expect("committed");
+            producer = if version < 12 { producer } else { ended };
+        }
+        if version < 12 {
+            producer = rig.init(None, 60_000).expect("a producer");
+            assert_eq!(rig.add(producer, 0, 3), E::None);
+        }
+        assert_eq!(rig.send_batch(producer, (0, 0), version), E::None, "and it is left open");
+
+        let mut rig = restart_damaged(&memory, rig, 2, clean);
+        let state = rig.broker.partition_state("t", 0).expect("partition");
+        assert_eq!(state.last_stable, state.log_end, "readers of committed records can go on");
+        let next = rig.init(None, 60_000).expect("the id is to be had");
+        assert!(next > producer, "{next:?} fences {producer:?}");
+        if version < 12 {
+            assert_eq!(rig.add(next, 0, 3), E::None);
+        }
+        assert_eq!(rig.send_batch(next, (0, 0), version), E::None);
+        rig.end_as(next, true, if version < 12 { 4 } else { 5 }).expect("committed");
+        assert_eq!(rig.committed(0), 21, "and nothing of what was open");
+    }
+}
+
+#[test]
+fn a_transaction_whose_id_was_damaged_away_holds_no_reader_back() {
+    for clean in [true, false] {
+        let memory = MemoryStorage::new();
+        let mut rig = Rig::on(memory.clone(), |_| {}).with_topic(1);
+        let producer = rig.transactional();
+        assert_eq!(rig.send_batch(producer, (0, 0), 13), E::None);
+        let mut rig = restart_damaged(&memory, rig, 0, clean);
+        let state = rig.broker.partition_state("t", 0).expect("partition");
+        assert_eq!(state.last_stable, state.log_end);
+        assert_eq!((rig.broker.records("t", 0).expect("records").len(), rig.committed(0)), (1, 0));
+        let next = rig.init(None, 60_000).expect("the id is to be had");
+        assert_ne!(next.0, producer.0, "nothing is known of it");
     }
 }
 
