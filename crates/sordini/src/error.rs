@@ -1,5 +1,6 @@
 //! Errors by what the caller can do about them.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use sordini_core::accumulator::number::TransactionNumber;
@@ -240,8 +241,9 @@ pub enum BuildError {
     NoRuntime,
     /// The settings name a `transactional.id`, and an ordinary producer was asked for.
     #[error(
-        "transactional.id={id}: a transactional producer is built with build_transactional(); \
-         leave the setting out for a producer without transactions"
+        "transactional.id={}: a transactional producer is built with build_transactional(); \
+         leave the setting out for a producer without transactions",
+        quoted(id)
     )]
     #[non_exhaustive]
     Transactional {
@@ -254,4 +256,15 @@ pub enum BuildError {
          lives, and no other (ProducerBuilder::transactional_id)"
     )]
     NotTransactional,
+}
+
+/// Characters of a value that an error repeats: an id may have 32767 bytes.
+const QUOTED: usize = 256;
+
+/// A value, or how it begins.
+pub(crate) fn quoted(value: &str) -> Cow<'_, str> {
+    match value.char_indices().nth(QUOTED) {
+        Some((end, _)) => format!("{}... ({} bytes)", &value[..end], value.len()).into(),
+        None => value.into(),
+    }
 }

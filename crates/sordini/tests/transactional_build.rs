@@ -58,6 +58,32 @@ async fn an_initialisation_that_nobody_answers_ends_with_max_block_ms_and_names_
 }
 
 #[tokio::test]
+async fn a_timeout_that_the_brokers_refuse_is_told_with_its_value_and_both_settings() {
+    let broker = common::broker().await;
+    let builder = Producer::builder(&broker.bootstrap()).transactional_id("orders-1");
+    let builder = builder.set("transaction.timeout.ms", "900001").expect("a known name");
+    let error = within(builder.build_transactional()).await.expect_err("15 minutes is the most");
+    let InitError::TimeoutTooLong { timeout, .. } = error else { panic!("{error}") };
+    assert_eq!(timeout, Duration::from_millis(900_001));
+    let told = ["transaction.timeout.ms=900001", "transaction.max.timeout.ms", "lower", "orders-1"];
+    for told in told {
+        assert!(error.to_string().contains(told), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_id_of_any_length_makes_an_error_of_a_length_that_can_be_read() {
+    let id = "\u{e9}".repeat(15_000);
+    let refused = Producer::builder("h:1").transactional_id(&id).build().await;
+    let said = refused.expect_err("it has a transactional.id").to_string();
+    assert!(said.len() < 1000 && said.contains("(30000 bytes)"), "{said}");
+    let (_listener, builder) = mute();
+    let builder = builder.transactional_id(&id).max_block(Duration::from_millis(10));
+    let said = within(builder.build_transactional()).await.expect_err("nobody answers");
+    assert!(said.to_string().len() < 1000, "{said}");
+}
+
+#[tokio::test]
 async fn an_initialisation_whose_driver_goes_ends_with_it() {
     let (_listener, builder) = mute();
     let (producer, driver) = builder.build_transactional_parts().expect("the settings are right");

@@ -190,6 +190,7 @@ async fn open_outlet(
     };
     let producer = built.map_err(|error| match error {
         InitError::Build(error) => Failure::usage(error),
+        error @ InitError::TimeoutTooLong { .. } => Failure::usage(error),
         error => Failure::failed(error),
     })?;
     let transactions = Transactions::new(producer, &args.topic, grouping, failed);

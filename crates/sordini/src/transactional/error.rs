@@ -10,7 +10,7 @@ use sordini_core::transaction::error::{
 };
 use sordini_protocol::ErrorCode;
 
-use crate::error::BuildError;
+use crate::error::{BuildError, quoted};
 use crate::history::History;
 use crate::transactional::TransactionalProducer;
 
@@ -22,7 +22,7 @@ pub enum InitError {
     #[error(transparent)]
     Build(#[from] BuildError),
     /// The cluster refuses. The error says what to mend.
-    #[error("transactional.id={transactional_id} can't be had: {error}")]
+    #[error("transactional.id={} can't be had: {error}", quoted(transactional_id))]
     #[non_exhaustive]
     Fatal {
         /// The id.
@@ -31,12 +31,26 @@ pub enum InitError {
         #[source]
         error: Arc<FatalError>,
     },
+    /// The brokers don't let a transaction be open for that long. Lower `transaction.timeout.ms`, or
+    /// raise their `transaction.max.timeout.ms`.
+    #[error(
+        "transactional.id={} can't be had: the brokers answered INVALID_TRANSACTION_TIMEOUT to \
+         transaction.timeout.ms={}, which is more than their transaction.max.timeout.ms (900000 \
+         by default); lower transaction.timeout.ms, or raise theirs",
+        quoted(transactional_id), .timeout.as_millis()
+    )]
+    #[non_exhaustive]
+    TimeoutTooLong {
+        /// The id.
+        transactional_id: String,
+        /// `transaction.timeout.ms`.
+        timeout: Duration,
+    },
     /// No coordinator was found, or none answered. Build it again; it may have been done, which
     /// is no harm.
     #[error(
-        "transactional.id={transactional_id} was not to be had within {} ms (max.block.ms): \
-         {last}; try again",
-        .waited.as_millis()
+        "transactional.id={} was not to be had within {} ms (max.block.ms): {last}; try again",
+        quoted(transactional_id), .waited.as_millis()
     )]
     #[non_exhaustive]
     TimedOut {
@@ -48,14 +62,17 @@ pub enum InitError {
         last: Obstacle,
     },
     /// The producer's driver is gone: its runtime was shut down, or it was dropped. Build it again.
-    #[error("the producer's driver ended before transactional.id={transactional_id} was to be had")]
+    #[error(
+        "the producer's driver ended before transactional.id={} was to be had",
+        quoted(transactional_id)
+    )]
     #[non_exhaustive]
     Closed {
         /// The id.
         transactional_id: String,
     },
     /// Something else stood in the way.
-    #[error("transactional.id={transactional_id} can't be had: {error}")]
+    #[error("transactional.id={} can't be had: {error}", quoted(transactional_id))]
     #[non_exhaustive]
     Other {
         /// The id.
@@ -67,9 +84,15 @@ pub enum InitError {
 }
 
 impl InitError {
-    pub(super) fn new(id: &str, error: TransactionError) -> Self {
+    /// `timeout` is the producer's `transaction.timeout.ms`.
+    pub(super) fn new(id: &str, timeout: Duration, error: TransactionError) -> Self {
         let transactional_id = id.to_owned();
         match error {
+            TransactionError::Fatal(error)
+                if error.code == ErrorCode::InvalidTransactionTimeout =>
+            {
+                Self::TimeoutTooLong { transactional_id, timeout }
+            }
             TransactionError::Fatal(error) => Self::Fatal { transactional_id, error },
             TransactionError::TimedOut { waited, last } => {
                 Self::TimedOut { transactional_id, waited, last }

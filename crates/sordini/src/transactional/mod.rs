@@ -63,7 +63,10 @@ impl Uninitialized {
         };
         match result {
             Ok(()) => Ok(self.producer),
-            Err(error) => Err(InitError::new(self.producer.transactional_id(), error)),
+            Err(error) => {
+                let timeout = self.producer.config().transaction_timeout;
+                Err(InitError::new(self.producer.transactional_id(), timeout, error))
+            }
         }
     }
 }
