@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use sordini::{Producer, Record, Topic};
+use sordini::{BuildError, Producer, Record, Topic};
 use tokio::task::JoinSet;
 
 use crate::connect::{Said, explained, parse_topic};
@@ -182,7 +182,12 @@ async fn producer(args: &Args) -> Result<Producer, Failure> {
     if let Some(bootstrap) = &args.bootstrap {
         builder = builder.set("bootstrap.servers", bootstrap).map_err(Failure::usage)?;
     }
-    builder.build().await.map_err(Failure::usage)
+    builder.build().await.map_err(|error| match error {
+        BuildError::Transactional { .. } => {
+            Failure::usage("perf appends without transactions; leave transactional.id out")
+        }
+        error => Failure::usage(error),
+    })
 }
 
 type Samples = JoinSet<Option<u64>>;

@@ -46,6 +46,12 @@ fn what_the_settings_do_not_promise_is_seen_with_a_seed_for_it() {
 }
 
 #[test]
+fn an_empty_transactional_id_is_none() {
+    let desk = Desk::new();
+    desk.run(&["sim", "-X", "transactional.id=", "--seeds", "1"]).expect(0);
+}
+
+#[test]
 fn settings_and_profiles_that_there_are_not_are_refused() {
     let desk = Desk::new();
     let refused = desk.run(&["sim", "-X", "acks=9"]).expect(2);
@@ -56,6 +62,12 @@ fn settings_and_profiles_that_there_are_not_are_refused() {
     let told = refused.stderr();
     assert!(told.contains("max.request.size=1 can't work"), "{told}");
     assert!(told.contains("give max.request.size a larger value"), "{told}");
+    // What the producer's own advice would be can't be followed here: there is no broker to set.
+    let late = "transaction.timeout.ms=900001";
+    let refused = desk.run(&["sim", "-X", "transactional.id=x", "-X", late]).expect(2);
+    let told = refused.stderr();
+    assert!(told.contains(late) && told.contains("simulated brokers"), "{told}");
+    assert!(told.contains("=900000") && !told.contains("larger"), "{told}");
     let refused = desk.run(&["sim", "--profile", "storm"]).expect(2);
     assert!(refused.stderr().contains("disks"), "{}", refused.stderr());
 }

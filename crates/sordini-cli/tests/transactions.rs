@@ -177,6 +177,38 @@ fn two_runs_with_one_id_do_not_both_write() {
 }
 
 #[test]
+fn what_is_wrong_is_told_once_and_first() {
+    let desk = Desk::new();
+    let broker = desk.serve(&[]);
+    desk.write("in", "1\n");
+    let to = ["-b", &broker.address];
+    let produce = with(&["produce", "t", "in", "--transaction", "1"], &to);
+
+    let ended = desk.run(&with(&with(&produce, &["-p", "99"]), &ID)).expect(1);
+    let told = ended.stderr();
+    let errors: Vec<&str> = told.lines().filter(|line| line.starts_with("error: ")).collect();
+    let [error] = errors.as_slice() else { panic!("{told}") };
+    assert!(error.contains("partition 99 does not exist"), "{error}");
+    assert!(error.contains("-p takes 0 to") && !error.contains("reading stopped"), "{error}");
+
+    let late = with(&with(&produce, &ID), &["-X", "transaction.timeout.ms=900001"]);
+    desk.run(&late).expect_error(2, &["=900001", "transaction.max.timeout.ms", "lower"]);
+
+    let long = format!("transactional.id={}", "x".repeat(30_000));
+    let ended = desk.run(&["produce", "t", "in", "-X", &long]).expect(2);
+    assert!(ended.stderr().contains("(30000 bytes)") && ended.stderr().len() < 1000);
+
+    for (option, value, allowed) in
+        [("--transaction", "-1", "from 1 up"), ("-p", "-1", "0.."), ("--rate", "-1", "from 1 up")]
+    {
+        let ended = desk.run(&["produce", "t", "in", option, value]).expect(2);
+        let told = ended.stderr();
+        assert!(told.contains("'-1'") && told.contains(allowed), "{told}");
+        assert!(!told.contains("-- -1"), "{told}");
+    }
+}
+
+#[test]
 fn a_file_that_lines_can_not_be_taken_out_of_again_is_refused() {
     let desk = Desk::new();
     desk.write("in", "1\n");

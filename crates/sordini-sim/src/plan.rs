@@ -217,7 +217,9 @@ fn transacting(
     overrides: &[(String, String)],
 ) -> Option<Transacting> {
     let drawn = rng.chance(profile.transactions.into());
-    let named = overrides.iter().any(|(name, _)| name.trim() == "transactional.id");
+    // As everywhere, the last one counts, and an empty one is none.
+    let id = overrides.iter().rfind(|(name, _)| name.trim() == "transactional.id");
+    let named = id.is_some_and(|(_, id)| !id.is_empty());
     let wanted = if overrides.is_empty() { drawn } else { named };
     let mut habits = wanted.then(|| Transacting::draw(rng))?;
     if let Some(version) = profile.transaction_version {

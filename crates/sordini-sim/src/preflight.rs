@@ -24,7 +24,7 @@ pub struct Unworkable {
 impl fmt::Display for Unworkable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |of: &[(String, String)]| {
-            let all = of.iter().map(|(name, value)| format!("{name}={value}"));
+            let all = of.iter().map(|(name, value)| format!("{name}={}", beginning(value)));
             all.collect::<Vec<_>>().join(", ")
         };
         let what = if self.culprits.is_empty() { &self.settings } else { &self.culprits };
@@ -39,9 +39,30 @@ impl fmt::Display for Unworkable {
         }
         match self.culprits.as_slice() {
             [] => f.write_str("; leave them out one by one to see which of them it is"),
-            [(name, _)] => write!(f, "; give {name} a larger value, or leave it out"),
-            _ => f.write_str("; any one of them that is larger, or left out, would do"),
+            [(name, value)] if is_number(value) => {
+                write!(f, "; give {name} a larger value, or leave it out")
+            }
+            [(name, _)] => write!(f, "; leave {name} out"),
+            all if all.iter().all(|(_, value)| is_number(value)) => {
+                f.write_str("; any one of them that is larger, or left out, would do")
+            }
+            _ => {
+                f.write_str("; leave one of them out, or give one that is a number a larger value")
+            }
         }
+    }
+}
+
+fn is_number(value: &str) -> bool {
+    value.trim().parse::<f64>().is_ok()
+}
+
+/// How a value begins.
+fn beginning(value: &str) -> String {
+    const QUOTED: usize = 256;
+    match value.char_indices().nth(QUOTED) {
+        Some((end, _)) => format!("{}... ({} bytes)", &value[..end], value.len()),
+        None => value.to_owned(),
     }
 }
 

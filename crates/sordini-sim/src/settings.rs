@@ -1,5 +1,6 @@
 //! The producers' settings: drawn, extremes included, or given by the user.
 
+use sordini_broker::BrokerConfig;
 use sordini_core::config::{Config, ConfigError};
 
 use crate::rng::Rng;
@@ -16,6 +17,12 @@ pub enum SettingsError {
          cluster, and nothing is ever sent to a real one; leave it out"
     )]
     Bootstrap(String),
+    /// The simulated brokers would refuse every producer.
+    #[error(
+        "transaction.timeout.ms={0} is more than the simulated brokers allow \
+         (transaction.max.timeout.ms={1}, as by default); lower it"
+    )]
+    TransactionTimeout(u128, i32),
 }
 
 /// `bootstrap.servers` of a cluster of `nodes`.
@@ -51,7 +58,17 @@ pub fn configure(settings: &[(String, String)], nodes: i32) -> Result<Config, Se
         }
         builder.set(name, value)?;
     }
-    Ok(builder.build()?.0)
+    let config = builder.build()?.0;
+    let (timeout, most) = (config.transaction_timeout.as_millis(), transaction_max_timeout_ms());
+    if config.transactional_id.is_some() && timeout > most.unsigned_abs().into() {
+        return Err(SettingsError::TransactionTimeout(timeout, most));
+    }
+    Ok(config)
+}
+
+/// The simulated brokers' `transaction.max.timeout.ms`.
+fn transaction_max_timeout_ms() -> i32 {
+    BrokerConfig::default().transaction_max_timeout_ms
 }
 
 /// How safe the drawn settings are to be.

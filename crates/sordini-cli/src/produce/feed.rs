@@ -78,8 +78,8 @@ impl Feed {
     pub(super) async fn run(&mut self, progress: &Progress) -> Result<(), Stopped> {
         let result = self.read_all(progress).await;
         self.source.stop();
-        if result.is_err() {
-            self.outlet.stop().await;
+        if let Err(stopped) = &result {
+            self.outlet.stop(stopped).await;
         }
         if let Err(Stopped::Because(_)) = &result {
             // What was read is gone from a pipe: it must not get lost here.

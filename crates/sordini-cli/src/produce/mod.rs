@@ -9,12 +9,13 @@ mod source;
 mod stopped;
 mod transactions;
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use sordini::{Config, Guarantees, InitError, Producer, ProducerBuilder, SendError};
 
-use crate::connect::{Said, Target, parse_pair, parse_topic};
+use crate::connect::{Said, Target, beginning, parse_pair, parse_topic};
 use crate::embedded::Embedded;
 use crate::exit::{FAILED, Failure, Outcome};
 use crate::output::print_line;
@@ -86,7 +87,8 @@ pub(crate) struct Args {
     tombstones: bool,
 
     /// Append to this partition, counted from 0, instead of the one that the key chooses
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(i32).range(0..))]
     partition: Option<i32>,
 
     /// Put this header on each record; may be given more than once
@@ -94,7 +96,7 @@ pub(crate) struct Args {
     header: Vec<(String, String)>,
 
     /// Read at most N lines a second
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = parse_rate)]
     rate: Option<u64>,
 
     /// Read each line as a JSON object, as `sordini tail --json` prints them
@@ -112,7 +114,7 @@ pub(crate) struct Args {
 
     /// Append N records each in one transaction, or the whole input in one; needs -X
     /// transactional.id=ID, a name that no other running producer has
-    #[arg(long, value_name = "N|all")]
+    #[arg(long, value_name = "N|all", allow_negative_numbers = true)]
     transaction: Option<Grouping>,
 
     /// Print the summary as one line of JSON on stdout
@@ -121,6 +123,11 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     said: Said,
+}
+
+fn parse_rate(text: &str) -> Result<u64, String> {
+    let rate = text.parse::<NonZeroU64>();
+    rate.map(NonZeroU64::get).map_err(|_| "it is no number of lines from 1 up".into())
 }
 
 /// Runs the command.
@@ -161,8 +168,9 @@ fn check_transactions(args: &Args, config: &Config) -> Outcome {
              one that no other running producer has",
         )),
         (None, Some(id)) => Err(Failure::usage(format!(
-            "transactional.id={id} needs --transaction: a number of records, or all; leave it out \
-             to append without transactions"
+            "transactional.id={} needs --transaction: a number of records, or all; leave it out \
+             to append without transactions",
+            beginning(id)
         ))),
         _ => Ok(()),
     }
@@ -320,6 +328,8 @@ fn report(
     let failure = outlet.first_failure();
     if let Some(failure) = failure {
         terminal::error(match summary.failed + summary.unknown {
+            // A transaction that had none yet.
+            0 => failure.to_owned(),
             1 => format!("1 record was not delivered: {failure}"),
             count => format!(
                 "{} records were not delivered; the first: {failure} (-v tells of all)",

@@ -175,9 +175,9 @@ impl Outlet {
     }
 
     /// Reading has stopped before the end. What is open is aborted.
-    pub(super) async fn stop(&mut self) {
+    pub(super) async fn stop(&mut self, stopped: &Stopped) {
         if let Self::InTransactions(transactions) = self {
-            transactions.abort("reading stopped").await;
+            transactions.abort(stopped.why()).await;
         }
     }
 

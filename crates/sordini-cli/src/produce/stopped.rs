@@ -16,6 +16,16 @@ pub(super) enum Stopped {
     Because(String),
 }
 
+impl Stopped {
+    /// The reason, for who has to do without the rest of the input.
+    pub(super) fn why(&self) -> &str {
+        match self {
+            Self::Signal => "reading stopped",
+            Self::Because(why) => why,
+        }
+    }
+}
+
 impl From<Failure> for Stopped {
     fn from(failure: Failure) -> Self {
         Self::Because(failure.message)
