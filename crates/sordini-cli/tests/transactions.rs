@@ -215,3 +215,25 @@ fn a_file_that_lines_can_not_be_taken_out_of_again_is_refused() {
     let args = ["produce", "t", "in", "--transaction", "all", "--failed", "/dev/null"];
     desk.run(&with(&args, &ID)).expect_error(2, &["--failed /dev/null", "name a file"]);
 }
+
+#[test]
+fn a_line_without_an_end_is_not_read_for_ever() {
+    let desk = Desk::new();
+    let broker = desk.serve(&[]);
+    // More than the 64 MiB after which a line is taken to have no end.
+    let head = "1\n2\n";
+    let input = [head.as_bytes(), &vec![b'y'; 70 << 20]].concat();
+    let to = ["-b", &broker.address, "--json", "--failed", "left"];
+    let plain = with(&["produce", "t"], &to);
+    let whole = with(&with(&plain, &["--transaction", "all"]), &ID);
+    for (args, kept) in [(plain, ""), (whole, head)] {
+        let ended = desk.run_with(&args, &input);
+        let ended = ended.expect_error(1, &["line 3 of stdin", "no end", "max.request.size"]);
+        let summary = ended.json();
+        assert_eq!((&summary["rejected"], &summary["complete"]), (&1.into(), &false.into()));
+        let left = desk.read("left");
+        assert!(left.starts_with(format!("{kept}yyyy").as_bytes()), "{kept:?}");
+        let read = left.len() - kept.len();
+        assert!((64 << 20..70 << 20).contains(&read), "{read} bytes");
+    }
+}

@@ -42,6 +42,8 @@ pub(super) struct Feed {
     began: Instant,
     /// Bytes of the input that were dealt with.
     position: u64,
+    /// Bytes of the line that comes in parts, and has not ended.
+    unended: u64,
 }
 
 impl Feed {
@@ -54,8 +56,18 @@ impl Feed {
         rate: Option<u64>,
     ) -> Self {
         let pace = rate.map(Pace::new);
-        let (complete, began, position) = (false, Instant::now(), 0);
-        Self { outlet, shape, source, signals, patience, pace, complete, began, position }
+        Self {
+            outlet,
+            shape,
+            source,
+            signals,
+            patience,
+            pace,
+            complete: false,
+            began: Instant::now(),
+            position: 0,
+            unended: 0,
+        }
     }
 
     pub(super) fn tally(&self) -> Tally {
@@ -269,15 +281,18 @@ impl Feed {
                     self.outlet.leave(block, count)?;
                 }
                 Item::Piece(_, Piece::Overlong { bytes, last }) => {
+                    self.unended = if last { 0 } else { self.unended + bytes.len() as u64 };
                     self.outlet.leave(bytes, u64::from(last))?;
                 }
-                Item::Failed(_) => return Ok(()),
+                Item::Failed(_) => break,
                 Item::End => {
                     self.complete = true;
-                    return Ok(());
+                    break;
                 }
             }
         }
+        // A line of which a part was read is one that was not delivered.
+        self.outlet.leave(Bytes::new(), u64::from(self.unended > 0))?;
         Ok(())
     }
 
@@ -292,7 +307,19 @@ impl Feed {
             self.tell_rejected(place, place.line, &why);
         }
         self.position += part.len() as u64;
-        self.outlet.reject_part(&mut self.signals, &part, last).await
+        self.unended = if last { 0 } else { self.unended + part.len() as u64 };
+        self.outlet.reject_part(&mut self.signals, &part, last).await?;
+        if self.unended <= self.source.longest() {
+            return Ok(());
+        }
+        Err(Stopped::Because(format!(
+            "line {} of {} has no end: {} bytes were read of it, and max.request.size allows {}; \
+             lines end at LF, so give it input that is made of lines",
+            place.line,
+            place.name,
+            grouped(self.unended),
+            grouped(self.source.limit() as u64)
+        )))
     }
 
     fn tell_rejected(&self, place: &Place, line: u64, why: &str) {

@@ -108,7 +108,9 @@ pub(crate) struct Args {
 
     /// Write the lines that were not delivered to this file, unchanged, in the input's order
     ///
-    /// Those are the failed, the possibly written (unknown) and the rejected ones.
+    /// Those are the failed, the possibly written (unknown) and the rejected ones, however long. But
+    /// where a line has no end within 64 MiB (or 8 times max.request.size, if that is more), reading
+    /// stops: what was read of it is in the file.
     #[arg(long, value_name = "FILE")]
     failed: Option<PathBuf>,
 

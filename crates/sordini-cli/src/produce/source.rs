@@ -30,6 +30,9 @@ pub(super) struct Place {
     pub(super) line: u64,
 }
 
+/// Bytes that are read at least of a line before it is taken to have no end.
+const ENDLESS: u64 = 64 << 20;
+
 /// What the thread hands over.
 #[derive(Debug)]
 pub(super) enum Item {
@@ -160,6 +163,12 @@ impl Source {
     /// The longest line that comes in one piece, in bytes.
     pub(super) fn limit(&self) -> usize {
         self.limit
+    }
+
+    /// How much is read of a line at most, in bytes: one that is longer has no end, and all of it
+    /// could only be rejected.
+    pub(super) fn longest(&self) -> u64 {
+        ENDLESS.max((self.limit as u64).saturating_mul(8))
     }
 
     /// The next item; `None` where the reader has gone.
