@@ -6,7 +6,7 @@ use sordini_protocol::records::{BatchError, Batches};
 use super::{Broker, NewTopic, Partition};
 use crate::coordinator::groups::Known;
 use crate::coordinator::records::OffsetKey;
-use crate::log::marker::Marker;
+use crate::log::marker::{Marker, TransactionResult};
 use crate::log::producers::ProducerEntry;
 use crate::log::{LogError, PartitionLog, batch};
 use crate::records::{self, StoredRecord};
@@ -37,6 +37,9 @@ pub enum InspectError {
     /// Another broker coordinates the group, or this one does not yet.
     #[error("the group's offsets are not kept here: {}", .0.name())]
     NotCoordinator(ErrorCode),
+    /// The transaction can't be ended here.
+    #[error("the transaction can't be ended here: {}", .0.name())]
+    Unended(ErrorCode),
 }
 
 /// A partition's offsets and epoch.
@@ -199,6 +202,36 @@ impl Broker {
             OpenTransaction { producer_id, producer_epoch, first_offset }
         });
         Ok(open.collect())
+    }
+
+    /// Aborts the transaction that a producer has open in a partition that is led here, whatever its
+    /// coordinator says: for one that hangs because its coordinator's log lost it, as Kafka's
+    /// `kafka-transactions.sh abort` does (KIP-664). It counts once the marker is committed, as any
+    /// record. If the coordinator has not lost it, the transaction is torn.
+    ///
+    /// # Errors
+    /// If there is no such partition; [`InspectError::Unended`] with INVALID_TXN_STATE if the
+    /// producer has no transaction open there, NOT_LEADER_OR_FOLLOWER, NOT_ENOUGH_REPLICAS, or
+    /// KAFKA_STORAGE_ERROR.
+    pub fn abort_transaction(
+        &mut self,
+        now: Now,
+        topic: &str,
+        partition: i32,
+        producer_id: i64,
+    ) -> Result<(), InspectError> {
+        let entry = self.producer_state(topic, partition, producer_id)?;
+        let entry = entry.filter(|entry| entry.open_transaction.is_some());
+        let entry = entry.ok_or(InspectError::Unended(ErrorCode::InvalidTxnState))?;
+        let marker = Marker {
+            producer_id,
+            producer_epoch: entry.epoch,
+            coordinator_epoch: entry.coordinator_epoch.max(0),
+            result: TransactionResult::Abort,
+        };
+        // The epoch stays: no producer of the new protocol is to be fenced by it.
+        let appended = self.append_marker(now, topic, partition, &marker, 0);
+        appended.map(|_| ()).map_err(InspectError::Unended)
     }
 
     /// The offset that a group has committed for a partition, those of open transactions apart.

@@ -5,6 +5,7 @@ use crate::broker::{Broker, InspectError, PartitionState};
 use crate::faults::Faults;
 use crate::monitor::Monitor;
 use crate::records::StoredRecord;
+use crate::time::Now;
 
 impl Cluster {
     /// How many nodes there are, running or not.
@@ -121,6 +122,26 @@ impl Cluster {
     /// A running node, for what only a broker can tell.
     pub fn broker(&mut self, node: i32) -> Option<&mut Broker> {
         self.broker_mut(node)
+    }
+
+    /// Aborts a producer's open transaction in a partition that the node leads, whatever its
+    /// coordinator says: see [`Broker::abort_transaction`].
+    ///
+    /// # Errors
+    /// As there, and if the node does not run.
+    pub fn abort_transaction(
+        &mut self,
+        now: Now,
+        node: i32,
+        topic: &str,
+        partition: i32,
+        producer_id: i64,
+    ) -> Result<(), InspectError> {
+        let mut done = Err(InspectError::NoPartition { topic: topic.to_owned(), partition });
+        self.on(now, node, |broker, now| {
+            done = broker.abort_transaction(now, topic, partition, producer_id);
+        });
+        done
     }
 
     /// Orders faults of a node, whether it runs or not.

@@ -343,7 +343,7 @@ impl Cluster {
     }
 
     /// Gives a running node an input, and takes what comes of it.
-    fn on(&mut self, now: Now, node: i32, input: impl FnOnce(&mut Broker, Now)) {
+    pub(super) fn on(&mut self, now: Now, node: i32, input: impl FnOnce(&mut Broker, Now)) {
         let Some(seat) = self.seats.get_mut(&node) else { return };
         let Some(broker) = &mut seat.broker else { return };
         input(broker, Now { wall_ms: now.wall_ms.saturating_add(seat.skew_ms), ..now });

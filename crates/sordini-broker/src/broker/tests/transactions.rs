@@ -230,6 +230,26 @@ fn producers_are_described_with_their_transactions() {
 }
 
 #[test]
+fn a_transaction_that_hangs_is_aborted_without_its_coordinator() {
+    let mut rig = Rig::new().with_topic(1);
+    rig.transact((7, 3, 0));
+    rig.transact((8, 0, 0));
+    let refused = rig.broker.abort_transaction(rig.now, "t", 0, 9).expect_err("none is open");
+    assert!(matches!(refused, InspectError::Unended(ErrorCode::InvalidTxnState)), "{refused}");
+    rig.broker.abort_transaction(rig.now, "t", 0, 7).expect("it is open");
+    let open = rig.broker.open_transactions("t", 0).expect("partition");
+    assert_eq!(open.iter().map(|it| it.producer_id).collect::<Vec<_>>(), [8]);
+    assert_eq!(rig.broker.partition_state("t", 0).expect("partition").last_stable, 1);
+    let markers = rig.broker.markers("t", 0).expect("markers");
+    let result = TransactionResult::Abort;
+    let marker = Marker { producer_id: 7, producer_epoch: 3, coordinator_epoch: 0, result };
+    assert_eq!(markers, [(2, marker)]);
+    // Its producer is not fenced, and nothing is open that could be aborted again.
+    assert!(rig.broker.abort_transaction(rig.now, "t", 0, 7).is_err());
+    assert_eq!(rig.transact((7, 3, 1)), 3);
+}
+
+#[test]
 fn with_fsync_a_marker_is_committed_when_the_disk_has_it() {
     let memory = MemoryStorage::new();
     let fsync = |config: &mut BrokerConfig| config.fsync = true;
