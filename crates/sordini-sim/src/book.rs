@@ -222,6 +222,9 @@ pub struct Book {
     pub stuck: Vec<(Tp, String)>,
     /// When all was healed.
     pub healed: Instant,
+    /// Transactional ids of which a coordinator's log lost what was committed, and when that was
+    /// found. It happens only where faults go beyond what replication survives.
+    pub forgotten: Vec<(u16, Instant)>,
     /// Whether a begin asks.
     pub describes: Describes,
     /// How long a request's answer is waited for.
@@ -267,10 +270,30 @@ impl Book {
     pub fn fenced_at(&self, producer: u16) -> Option<Instant> {
         let own = self.instances.get(usize::from(producer))?;
         let age = own.identity.zip(own.initialized)?;
-        // Who came later, the coordinator decides; the answers may come the other way round.
-        let later =
-            |it: &&Instance| it.kin == own.kin && it.identity.zip(it.initialized) > Some(age);
-        self.instances.iter().filter(later).filter_map(|it| it.initialized).min()
+        let asked = self.asked(producer);
+        // Who came later, the coordinator decides; the answers may come the other way round. One
+        // that forgot gives identities anew, which tell nothing of those before.
+        let later = |(number, it): &(usize, &Instance)| {
+            let (Some(other), true) = (it.identity.zip(it.initialized), it.kin == own.kin) else {
+                return false;
+            };
+            let since = asked.min(self.asked(u16::try_from(*number).unwrap_or(u16::MAX)));
+            other > age && !self.was_forgotten(own.kin, since, age.1.max(other.1))
+        };
+        let all = self.instances.iter().enumerate();
+        all.filter(later).filter_map(|(_, it)| it.initialized).min()
+    }
+
+    /// When a producer first asked for its id.
+    fn asked(&self, producer: u16) -> Instant {
+        let of_it = |call: &&Call| call.producer == producer && call.kind == CallKind::Init;
+        self.calls.iter().find(of_it).map_or(Instant::ZERO, |call| call.at)
+    }
+
+    /// Was something of a transactional id found to be lost between the two?
+    #[must_use]
+    pub fn was_forgotten(&self, kin: u16, from: Instant, until: Instant) -> bool {
+        self.forgotten.iter().any(|(of, at)| *of == kin && (from..=until).contains(at))
     }
 
     /// Which transaction each record belongs to.

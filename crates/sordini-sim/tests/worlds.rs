@@ -162,6 +162,27 @@ mod regressions {
     }
 
     #[test]
+    fn p20_what_a_coordinators_log_lost_is_ended_by_hand() {
+        for (seed, remedy) in [
+            (4396, "operator: aborted what a coordinator lost"),
+            (8022, "operator: gave an application another id"),
+            (12_106, "operator: aborted what a coordinator lost"),
+            (28_124, "operator: aborted what a coordinator lost"),
+            (36_396, "operator: gave an application another id"),
+        ] {
+            let report = clean(seed, &Profile::disks());
+            assert!(report.coverage.met.contains_key(remedy), "seed {seed}: {remedy}");
+        }
+    }
+
+    #[test]
+    fn p17_a_coordinator_that_lost_a_fence_tells_nobody_of_it() {
+        for seed in [20_211, 32_222, 40_242, 60_196, 84_316, 96_266] {
+            clean(seed, &Profile::disks());
+        }
+    }
+
+    #[test]
     fn p1_rot_strikes_what_a_checksum_covers() {
         for seed in [4399, 24_024] {
             clean(seed, &Profile::disks());

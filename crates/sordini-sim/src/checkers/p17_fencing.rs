@@ -1,5 +1,7 @@
 //! P17: once a later producer has a transactional id, nothing of an earlier one becomes visible any
 //! more, and the earlier one is told that it is fenced.
+//!
+//! A coordinator whose log lost that there is a later one tells nobody (`Book::forgotten`).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -80,7 +82,9 @@ fn has_records(evidence: &Evidence, book: &Book, call: &Call) -> bool {
 fn told(evidence: &Evidence, call: &Call, since: Instant, findings: &mut Findings) {
     let book = &evidence.book;
     let Some(answer) = call.answer.as_ref().filter(|it| it.fatal.is_none()) else { return };
-    if call.at <= since {
+    let kin = book.kin(call.producer);
+    let forgotten = kin.is_some_and(|kin| book.was_forgotten(kin, since, answer.at));
+    if call.at <= since || forgotten {
         return;
     }
     // In quiet times no coordinator's word is on its way for long.

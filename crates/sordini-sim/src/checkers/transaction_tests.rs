@@ -325,6 +325,23 @@ fn p17_flags_a_call_that_succeeds_though_another_has_the_id() {
 }
 
 #[test]
+fn p17_holds_as_far_as_the_coordinator_remembers() {
+    let mut evidence = good();
+    succeed(&mut evidence, 500, (7, 1));
+    let asked = call(490, CallKind::Init, None, Told::Done);
+    evidence.book.calls.push(Call { producer: 1, ..asked });
+    evidence.book.calls.push(call(40_000, CallKind::Commit, Some(1), Told::Committed));
+    // When it forgot, and whose id: only between the first of the two and the answer it matters.
+    for (kin, ms, flagged) in
+        [(0, 5, true), (0, 300, false), (0, 30_000, false), (0, 50_000, true), (1, 300, true)]
+    {
+        let mut evidence = evidence.clone();
+        evidence.book.forgotten.push((kin, at(ms)));
+        assert_eq!(broken(&evidence).contains(&"P17"), flagged, "id {kin} at {ms}");
+    }
+}
+
+#[test]
 fn p18_flags_a_producer_that_goes_on_after_its_end() {
     let mut evidence = good();
     let fatal = Some(Fatal::Fenced);

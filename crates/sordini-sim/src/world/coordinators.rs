@@ -6,6 +6,7 @@ use std::time::Duration;
 use sordini_broker::protocol::ApiKey;
 use sordini_broker::{BrokerConfig, TopicConfig, TransactionVersion};
 
+use super::forgotten::TRANSACTION_STATE;
 use super::{Event, World};
 use crate::book::{Entry, Glimpse, Line, Marked};
 use crate::faults::{Deed, Fault};
@@ -15,7 +16,7 @@ use crate::rng::{Rng, mix};
 use crate::transactions::{INPUT_PARTITIONS, INPUTS, group};
 
 /// The topics that coordinators keep their state in.
-const COORDINATED: [&str; 2] = ["__transaction_state", "__consumer_offsets"];
+const COORDINATED: [&str; 2] = [TRANSACTION_STATE, "__consumer_offsets"];
 /// How often committed records are read while faults strike.
 const GLIMPSES: Duration = Duration::from_millis(1300);
 
@@ -236,6 +237,7 @@ impl World<'_> {
                 self.book.markers.push(Marked { at: *at, tp, writer, commit });
             }
         }
+        self.note_forgotten();
         self.book.stuck = self.stuck();
     }
 

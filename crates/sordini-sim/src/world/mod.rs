@@ -5,6 +5,7 @@ mod cluster;
 mod coordinators;
 mod events;
 mod finish;
+mod forgotten;
 mod pace;
 mod producers;
 mod settling;
@@ -35,6 +36,7 @@ use crate::rng::Rng;
 use crate::timeline::Timeline;
 use application::Application;
 use coordinators::Armed;
+use forgotten::Memories;
 use producers::Client;
 use transactor::Transactor;
 
@@ -100,6 +102,8 @@ pub(crate) struct World<'a> {
     /// One for each producer, where there are transactions.
     transactors: Vec<Transactor>,
     book: Book,
+    /// What coordinators' logs hold, and whom they forgot.
+    memories: Memories,
     /// What is to be done when a request of a kind arrives.
     armed: Vec<Armed>,
     /// Processes that faults have stopped, to be started at their end.
@@ -171,6 +175,7 @@ impl<'a> World<'a> {
             clients,
             transactors: transactional.map(|at| Transactor::new(plan, at, at)).collect(),
             book,
+            memories: Memories::default(),
             armed: Vec::new(),
             fallen: BTreeMap::new(),
             history: History::default(),

@@ -16,36 +16,56 @@ use crate::history::{Shape, Submitted, Tp};
 const TRIES: u32 = 6;
 /// A call is answered within its own time.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// A marker that was ordered by hand is committed after so long.
+const BY_HAND: Duration = Duration::from_secs(5);
 
 impl World<'_> {
     /// New transactions succeed, of each transactional id; then all that was left open is over.
     pub(super) fn probe_transactions(&mut self) {
         for kin in 0..self.plan.workload.producers {
-            let mut last = String::new();
-            let done = (0..TRIES).any(|_| match self.try_transaction(kin) {
-                Ok(()) => true,
-                Err(text) => {
-                    last = text;
-                    // What a try set off (looking for a topic, say) may come too late for it.
-                    let end = self.now.saturating_add(Duration::from_millis(500));
-                    self.run_until(end, |_| false);
-                    false
-                }
-            });
-            let asked = format!("id {kin} writes a transaction after the healing");
-            let failed = (!done).then(|| format!("{TRIES} tries failed, the last: {last}"));
-            self.probed(&asked, failed);
+            let mut done = self.try_transactions(kin);
+            if done.is_err() && self.forgotten(kin).is_some() {
+                // The coordinator may hold an older state, for ever: markers that it orders are
+                // refused, epochs that it gives were used.
+                self.coverage.meet("operator: gave an application another id", 1);
+                done = self.try_transactions(self.plan.workload.producers + kin);
+            }
+            let failed = done.err().map(|last| format!("{TRIES} tries failed, the last: {last}"));
+            self.probed(&format!("id {kin} writes a transaction after the healing"), failed);
         }
         self.probe_elders();
         let timeout = self.config.transaction_timeout + Duration::from_secs(5);
-        let bound = self.now.saturating_add(timeout + self.patience());
-        while self.now < bound && !self.stuck().is_empty() {
-            let soon = self.now.saturating_add(Duration::from_millis(200));
-            self.run_until(soon.min(bound), |_| false);
+        self.wait_for_readers(timeout + self.patience());
+        if !self.stuck().is_empty() && self.abort_forgotten() {
+            self.wait_for_readers(BY_HAND);
         }
         let stuck = self.stuck();
         let failed = (!stuck.is_empty()).then(|| format!("{stuck:?}"));
         self.probed("readers of committed records read all after the healing", failed);
+    }
+
+    /// Until nothing holds readers of committed records back, or for so long.
+    fn wait_for_readers(&mut self, patience: Duration) {
+        let bound = self.now.saturating_add(patience);
+        while self.now < bound && !self.stuck().is_empty() {
+            let soon = self.now.saturating_add(Duration::from_millis(200));
+            self.run_until(soon.min(bound), |_| false);
+        }
+    }
+
+    /// A transaction succeeds at last. The error is that of the last try.
+    fn try_transactions(&mut self, kin: u16) -> Result<(), String> {
+        let mut last = String::new();
+        for _ in 0..TRIES {
+            match self.try_transaction(kin) {
+                Ok(()) => return Ok(()),
+                Err(text) => last = text,
+            }
+            // What a try set off (looking for a topic, say) may come too late for it.
+            let end = self.now.saturating_add(Duration::from_millis(500));
+            self.run_until(end, |_| false);
+        }
+        Err(last)
     }
 
     /// The newest producer of an id writes to every partition in a transaction.
