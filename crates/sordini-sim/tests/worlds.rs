@@ -183,6 +183,13 @@ mod regressions {
     }
 
     #[test]
+    fn p1_p12_where_what_was_acknowledged_is_lost_an_earlier_attempt_or_a_later_batch_may_stand() {
+        for seed in [20_064, 88_347] {
+            clean(seed, &Profile::disks());
+        }
+    }
+
+    #[test]
     fn p1_rot_strikes_what_a_checksum_covers() {
         for seed in [4399, 24_024] {
             clean(seed, &Profile::disks());

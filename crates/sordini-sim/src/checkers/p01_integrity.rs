@@ -1,6 +1,7 @@
 //! P1: each record of a log is one that was handed in, byte for byte, in the partition that it
 //! was meant for. No phantom, no corruption, no wrong topic; offsets are dense.
 
+use super::p10_durability::excuse;
 use super::{Evidence, Findings, Logged, Places};
 use crate::book::Entry;
 use crate::history::{Done, Submitted, Tp};
@@ -55,7 +56,8 @@ fn wrong(evidence: &Evidence, tp: Tp, logged: &Logged) -> Option<String> {
 
 /// A time that was given stays; where the broker's clock decides, what was told is what stands
 /// there. Elsewhere a time is told of a batch that a broker recognises (Kafka's answers carry what
-/// it remembers of it), which says nothing of each record.
+/// it remembers of it), which says nothing of each record. Where what was acknowledged is lost, an
+/// earlier attempt may be what stands there, with the time of its own append.
 fn wrong_time(evidence: &Evidence, record: &Submitted, tp: Tp, logged: &Logged) -> Option<String> {
     let (id, time) = (record.id, logged.timestamp);
     if !evidence.broker_times.contains(&tp.0) {
@@ -67,6 +69,7 @@ fn wrong_time(evidence: &Evidence, record: &Submitted, tp: Tp, logged: &Logged) 
     else {
         return None;
     };
-    let wrong = *offset == logged.offset && !duplicate && *told != time;
+    let kept = || evidence.promise.survivable || excuse(evidence, record, tp).is_none();
+    let wrong = *offset == logged.offset && !duplicate && *told != time && kept();
     wrong.then(|| format!("record {id}: timestamp {time}, and {told} was told"))
 }

@@ -8,7 +8,8 @@
 //! the leader moved, may be overtaken.
 //!
 //! Where topics are named by their names, what is sent again may come to a topic that was made anew
-//! meanwhile, whose brokers hold no state and take any batch for the first.
+//! meanwhile, whose brokers hold no state and take any batch for the first. The same goes where a log
+//! lost what of the producer was acknowledged, and with it what its broker knew of the producer.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +18,7 @@ use sordini_core::config::Acks;
 use super::{Anomaly, Evidence, Findings, Happening, Naming, Places};
 use crate::history::{Submitted, Tp};
 
-pub(super) fn check(evidence: &Evidence, _: &Places, findings: &mut Findings) {
+pub(super) fn check(evidence: &Evidence, places: &Places, findings: &mut Findings) {
     for (tp, log) in &evidence.logs {
         let mut lines: BTreeMap<u16, Vec<&Submitted>> = BTreeMap::new();
         let mut known = std::collections::BTreeSet::new();
@@ -29,12 +30,34 @@ pub(super) fn check(evidence: &Evidence, _: &Places, findings: &mut Findings) {
             }
         }
         for (producer, line) in lines {
-            judge(evidence, *tp, producer, &line, findings);
+            let lost = evidence.records.iter().any(|it| {
+                let of_it = it.producer == producer && it.tp() == Some(*tp) && it.is_ok();
+                of_it && places.of(it.id).is_empty()
+            });
+            let memory = match lost && !evidence.promise.survivable {
+                true => Memory::Lost,
+                false => Memory::Kept,
+            };
+            judge(evidence, *tp, (producer, memory), &line, findings);
         }
     }
 }
 
-fn judge(evidence: &Evidence, tp: Tp, producer: u16, line: &[&Submitted], findings: &mut Findings) {
+/// What brokers know of a producer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Memory {
+    Kept,
+    /// It went with what was acknowledged to it: any batch is then taken for the first.
+    Lost,
+}
+
+fn judge(
+    evidence: &Evidence,
+    tp: Tp,
+    (producer, memory): (u16, Memory),
+    line: &[&Submitted],
+    findings: &mut Findings,
+) {
     let place = |record: &Submitted| record.accepted.as_ref().map_or(0, |it| it.order);
     let connected = evidence.promise.acks == Acks::None && reconnected(evidence, producer);
     // The record handed in last of those so far.
@@ -50,7 +73,7 @@ fn judge(evidence: &Evidence, tp: Tp, producer: u16, line: &[&Submitted], findin
         let allowed = if evidence.promise.acks == Acks::None {
             connected
         } else {
-            (!evidence.promise.is_ordered() || by_name) && again
+            (!evidence.promise.is_ordered() || by_name || memory == Memory::Lost) && again
         };
         if allowed {
             findings.saw(Anomaly::Reorder, record.id, || {

@@ -157,6 +157,14 @@ fn p1_flags_a_time_that_was_told_and_does_not_stand_there() {
     clean(&of_broker(-1, true));
     assert_eq!(broken(&of_broker(6, false)), ["P1"]);
     assert_eq!(broken(&of_broker(-1, false)), ["P1"]);
+    // A disk lost what was acknowledged, and an attempt before it stands there.
+    let mut lossy = of_broker(6, false);
+    lossy.promise.survivable = false;
+    assert_eq!(broken(&lossy), ["P1"], "nothing was lost");
+    lossy.happenings.push(cut(1, 2));
+    assert_eq!(broken(&lossy), ["P1"], "not where it stands");
+    lossy.happenings.push(cut(1, 1));
+    clean(&lossy);
 }
 
 #[test]
@@ -356,6 +364,29 @@ fn p12_flags_an_inversion_where_order_is_promised() {
     anew.records[1].sent = 2;
     anew.happenings.clear();
     assert_eq!(broken(&anew), ["P12"]);
+}
+
+#[test]
+fn p12_flags_an_inversion_unless_a_disk_lost_what_the_broker_knew() {
+    let mut evidence = good();
+    log(&mut evidence).swap(1, 2);
+    lose(&mut evidence, 0);
+    renumber(&mut evidence);
+    tell_places(&mut evidence);
+    evidence.promise.survivable = false;
+    evidence.happenings.push(cut(1, 0));
+    assert_eq!(broken(&evidence), ["P12"], "nothing was sent again");
+    evidence.records[1].sent = 2;
+    assert_eq!(clean(&evidence).seen.reorder, 1);
+    evidence.promise.survivable = true;
+    assert!(broken(&evidence).contains(&"P12"), "disks keep what was acknowledged");
+    let mut kept = good();
+    log(&mut kept).swap(1, 2);
+    renumber(&mut kept);
+    tell_places(&mut kept);
+    kept.promise.survivable = false;
+    kept.records[1].sent = 2;
+    assert_eq!(broken(&kept), ["P12"], "nothing was lost");
 }
 
 #[test]
