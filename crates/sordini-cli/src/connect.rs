@@ -95,17 +95,6 @@ pub(crate) fn parse_pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// Characters of a value that an error repeats.
-const QUOTED: usize = 256;
-
-/// How a value begins, for an error that repeats it.
-pub(crate) fn beginning(value: &str) -> String {
-    match value.char_indices().nth(QUOTED) {
-        Some((end, _)) => format!("{}... ({} bytes)", &value[..end], value.len()),
-        None => value.to_owned(),
-    }
-}
-
 /// The error, with what to do about it on this command line where it does not say so itself.
 pub(crate) fn explained(error: &SendError) -> String {
     match error {

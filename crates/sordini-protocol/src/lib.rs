@@ -20,6 +20,7 @@ mod message;
 pub mod messages;
 #[doc(hidden)]
 pub mod mutant;
+pub mod quote;
 mod reader;
 pub mod records;
 mod uuid;

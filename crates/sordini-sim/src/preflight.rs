@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use sordini_protocol::quote::quoted;
+
 use crate::plan::plan;
 use crate::profile::Profile;
 use crate::run::run;
@@ -24,7 +26,7 @@ pub struct Unworkable {
 impl fmt::Display for Unworkable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |of: &[(String, String)]| {
-            let all = of.iter().map(|(name, value)| format!("{name}={}", beginning(value)));
+            let all = of.iter().map(|(name, value)| format!("{name}={}", quoted(value)));
             all.collect::<Vec<_>>().join(", ")
         };
         let what = if self.culprits.is_empty() { &self.settings } else { &self.culprits };
@@ -55,15 +57,6 @@ impl fmt::Display for Unworkable {
 
 fn is_number(value: &str) -> bool {
     value.trim().parse::<f64>().is_ok()
-}
-
-/// How a value begins.
-fn beginning(value: &str) -> String {
-    const QUOTED: usize = 256;
-    match value.char_indices().nth(QUOTED) {
-        Some((end, _)) => format!("{}... ({} bytes)", &value[..end], value.len()),
-        None => value.to_owned(),
-    }
 }
 
 /// Tries `settings` in calm worlds.

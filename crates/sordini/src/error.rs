@@ -1,12 +1,12 @@
 //! Errors by what the caller can do about them.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use sordini_core::accumulator::number::TransactionNumber;
 use sordini_core::config::ConfigError;
 use sordini_core::error::{DeliveryError, Obstacle, Refusal};
 use sordini_protocol::ErrorCode;
+use sordini_protocol::quote::quoted;
 
 /// A record that was not accepted. It never left this process: sending it again cannot double it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -256,15 +256,4 @@ pub enum BuildError {
          lives, and no other (ProducerBuilder::transactional_id)"
     )]
     NotTransactional,
-}
-
-/// Characters of a value that an error repeats: an id may have 32767 bytes.
-const QUOTED: usize = 256;
-
-/// A value, or how it begins.
-pub(crate) fn quoted(value: &str) -> Cow<'_, str> {
-    match value.char_indices().nth(QUOTED) {
-        Some((end, _)) => format!("{}... ({} bytes)", &value[..end], value.len()).into(),
-        None => value.into(),
-    }
 }

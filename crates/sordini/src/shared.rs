@@ -149,17 +149,16 @@ fn thread_number() -> usize {
 }
 
 /// Lets a task that never has to wait yield now and then, so that the driver on the same thread
-/// gets its turn: once in 64 records or 64 KiB, whichever comes first of one share of each, and then
-/// only as tokio's budget says.
+/// gets its turn: once in 64 small records or 64 KiB, and then only as tokio's budget says.
 pub(crate) async fn pace(bytes: usize) {
-    if is_paced(bytes) {
+    if is_time_to_yield(bytes) {
         tokio::task::coop::consume_budget().await;
     }
 }
 
-/// Counts a record of so many bytes. Is it time to yield?
+/// Counts a record of so many bytes, and as 1 KiB more: 64 KiB in all are a thread's share.
 #[inline]
-pub(crate) fn is_paced(bytes: usize) -> bool {
+pub(crate) fn is_time_to_yield(bytes: usize) -> bool {
     const SHARE: usize = 64 << 10;
     thread_local!(static LEFT: Cell<usize> = const { Cell::new(SHARE) });
     LEFT.with(|left| {

@@ -18,7 +18,7 @@ use crate::alarm::Alarm;
 use crate::error::{ProduceError, SendError};
 use crate::producer::{Handle, PartitionInfo};
 use crate::record::{Headers, Record, with_intents};
-use crate::shared::{Shared, is_paced, pace};
+use crate::shared::{Shared, is_time_to_yield, pace};
 
 /// A topic of one producer. Cheap to clone; keeps the producer open as long as it lives.
 ///
@@ -323,7 +323,7 @@ impl<'t, 'a> Submit<'t, 'a> {
 
     #[inline]
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Submitted> {
-        if !matches!(self.stage, Stage::New) || is_paced(self.record.payload_len()) {
+        if !matches!(self.stage, Stage::New) || is_time_to_yield(self.record.payload_len()) {
             return self.poll_slowly(cx);
         }
         self.append(cx)

@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::transaction::Transaction;
 use super::transactions::Loaded;
 use crate::broker::Broker;
-use crate::log::marker::{Marker, TransactionResult};
 use crate::time::Now;
 
 impl Broker {
@@ -52,25 +51,16 @@ impl Broker {
         let mut unknown = Vec::new();
         for (topic, found) in &self.topics {
             for (index, partition) in &found.partitions {
-                let open = partition.log.producers().iter();
-                let open = open.filter(|(_, entry)| entry.open_transaction.is_some());
-                for (producer_id, entry) in open {
-                    if known.contains(&(producer_id, topic.clone(), *index)) {
-                        continue;
+                for (producer, entry) in partition.log.producers().iter() {
+                    let whose = (producer, topic.clone(), *index);
+                    if entry.open_transaction.is_some() && !known.contains(&whose) {
+                        unknown.push(whose);
                     }
-                    let marker = Marker {
-                        producer_id,
-                        producer_epoch: entry.epoch,
-                        coordinator_epoch: entry.coordinator_epoch.max(0),
-                        result: TransactionResult::Abort,
-                    };
-                    unknown.push((topic.clone(), *index, marker));
                 }
             }
         }
-        for (topic, index, marker) in unknown {
-            let producer = marker.producer_id;
-            let refused = self.append_marker(now, &topic, index, &marker, 0).err();
+        for (producer, topic, index) in unknown {
+            let refused = self.abort_transaction(now, &topic, index, producer).err();
             tracing::warn!(topic, index, producer, ?refused, "a transaction of no id is aborted");
         }
     }

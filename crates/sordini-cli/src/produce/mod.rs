@@ -14,8 +14,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use sordini::{Config, Guarantees, InitError, Producer, ProducerBuilder, SendError};
+use sordini_protocol::quote::quoted;
 
-use crate::connect::{Said, Target, beginning, parse_pair, parse_topic};
+use crate::connect::{Said, Target, parse_pair, parse_topic};
 use crate::embedded::Embedded;
 use crate::exit::{FAILED, Failure, Outcome};
 use crate::output::print_line;
@@ -172,7 +173,7 @@ fn check_transactions(args: &Args, config: &Config) -> Outcome {
         (None, Some(id)) => Err(Failure::usage(format!(
             "transactional.id={} needs --transaction: a number of records, or all; leave it out \
              to append without transactions",
-            beginning(id)
+            quoted(id)
         ))),
         _ => Ok(()),
     }

@@ -13,8 +13,8 @@ use crate::error::Cause;
 use crate::idempotence::Identity;
 use crate::producer::Producer;
 use crate::producer::io::Output;
-use crate::producer::partitions::PartitionKey;
 use crate::producer::responses::Request;
+use crate::producer::table::PartitionKey;
 use crate::sequencing::slot::{RequestId, Slot, SlotKey};
 use crate::wire::batch_header;
 

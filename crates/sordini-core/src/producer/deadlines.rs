@@ -4,7 +4,7 @@ use crate::connection::{Asked, ConnId, Connection, Lapse};
 use crate::error::{Cause, Fate, Obstacle};
 use crate::producer::Producer;
 use crate::producer::outcomes::Ending;
-use crate::producer::partitions::PartitionKey;
+use crate::producer::table::PartitionKey;
 use crate::time::Instant;
 
 impl Producer {

@@ -18,7 +18,7 @@ use crate::error::{Cause, Obstacle, Refusal};
 use crate::idempotence::Identity;
 use crate::producer::Producer;
 use crate::producer::io::Trace;
-use crate::producer::partitions::PartitionKey;
+use crate::producer::table::PartitionKey;
 use crate::sequencing::line::ProducerIdentity;
 use crate::time::Instant;
 

@@ -16,7 +16,7 @@ use crate::error::{Cause, DeliveryError, Fate, Obstacle, Refusal};
 use crate::idempotence::Identity;
 use crate::producer::Producer;
 use crate::producer::io::{Delivered, Output, Trace};
-use crate::producer::partitions::PartitionKey;
+use crate::producer::table::PartitionKey;
 use crate::sequencing::slot::Slot;
 
 /// A batch that ends: what is known of it, and its bytes if they are here.

@@ -13,12 +13,10 @@ use crate::error::Refusal;
 use crate::producer::Producer;
 use crate::producer::commands::Life;
 use crate::producer::io::{Output, Trace};
+use crate::producer::table::PartitionKey;
 use crate::sequencing::line::Line;
 use crate::sequencing::slot::{Slot, SlotKey};
 use crate::time::Instant;
-
-/// Names a partition within the producer: the topic's number, and the partition's.
-pub(super) type PartitionKey = (u32, i32);
 
 /// One partition, as the control plane sees it.
 #[derive(Debug)]

@@ -23,7 +23,7 @@ use crate::error::{Cause, Fate, Obstacle};
 use crate::producer::Producer;
 use crate::producer::io::Trace;
 use crate::producer::outcomes::Ending;
-use crate::producer::partitions::PartitionKey;
+use crate::producer::table::PartitionKey;
 use crate::sequencing::line::Line;
 use crate::sequencing::slot::{RequestId, Slot, SlotKey};
 use crate::time::Instant;
@@ -57,13 +57,13 @@ impl Request {
             let is_meant = |(_, name, id): &(u32, Arc<str>, Uuid)| {
                 if topic.name.is_empty() { *id == topic.topic_id } else { **name == *topic.name }
             };
-            let at = match self.topics.get(next_topic) {
-                Some(named) if is_meant(named) => next_topic,
-                _ => self.topics.iter().position(is_meant)?,
+            let meant = match self.topics.get(next_topic) {
+                Some(named) if is_meant(named) => Some(next_topic),
+                _ => self.topics.iter().position(is_meant),
             };
-            next_topic = at + 1;
+            next_topic = meant.map_or(next_topic, |at| at + 1);
             for partition in topic.partition_responses {
-                let key = (self.topics[at].0, partition.index);
+                let key = (self.topics[meant?].0, partition.index);
                 let at = match self.entries.get(next) {
                     Some((known, _)) if *known == key => next,
                     _ => self.entries.binary_search_by_key(&key, |(key, _)| *key).ok()?,

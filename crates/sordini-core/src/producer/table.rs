@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::Index;
 
-use crate::producer::partitions::PartitionKey;
+/// Names a partition within the producer: the topic's number, and the partition's.
+pub(super) type PartitionKey = (u32, i32);
 
 /// A map from partitions to `T`, visited in their order. Partitions are numbered from 0 without
 /// gaps, so those of one topic lie side by side.

@@ -9,8 +9,9 @@ use sordini_core::transaction::error::{
     AbortCause, FatalError, TransactionError, TransactionOutcome,
 };
 use sordini_protocol::ErrorCode;
+use sordini_protocol::quote::quoted;
 
-use crate::error::{BuildError, quoted};
+use crate::error::BuildError;
 use crate::history::History;
 use crate::transactional::TransactionalProducer;
 
