@@ -271,9 +271,18 @@ impl Segment {
         }
     }
 
-    /// Scans the file from its start, or from its last index entry, checks every CRC, cuts off
-    /// what is not sound and rebuilds the indexes. Returns the offset behind the last batch and
-    /// the number of bytes cut off. `seen` is told of each batch.
+    /// Where the tail begins: at the last index entry, if the batch there is sound. If it is not, only
+    /// the batches before it tell where the log ends.
+    fn sound_tail(&self, storage: &mut dyn Storage, end: u64) -> io::Result<u64> {
+        let (path, start) = (self.log_path(), u64::from(self.offsets.last_position()));
+        let bounds = (self.base, self.base);
+        let mut scan = Scan::new(storage, &path, Depth::Checksums, (start, end), bounds);
+        Ok(if scan.next()?.is_some() { start } else { 0 })
+    }
+
+    /// Scans the file from its start, or only its tail, checks every CRC, cuts off what is not sound
+    /// and rebuilds the indexes. Returns the offset behind the last batch and the number of bytes cut
+    /// off. `seen` is told of each batch.
     ///
     /// # Errors
     /// As the medium fails.
@@ -285,7 +294,7 @@ impl Segment {
     ) -> io::Result<(i64, Option<Cut>)> {
         let path = self.log_path();
         let end = storage.len(&path)?.unwrap_or(0);
-        let start = if tail_only { u64::from(self.offsets.last_position()) } else { 0 };
+        let start = if tail_only { self.sound_tail(storage, end)? } else { 0 };
         if start == 0 {
             self.offsets = OffsetIndex::default();
             self.times = TimeIndex::default();

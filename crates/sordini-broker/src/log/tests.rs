@@ -159,6 +159,40 @@ fn a_torn_last_batch_is_cut_off_at_every_byte() {
     }
 }
 
+/// The last entry of the index may point to the very batch that is cut.
+#[test]
+fn a_cleanly_closed_log_that_lost_its_end_keeps_all_that_is_whole() {
+    let mut storage = MemoryStorage::new();
+    let mut log = open(&mut storage, &[]);
+    let value = "x".repeat(3000);
+    for at in 0..8 {
+        base_of(append(&mut log, &mut storage, &TestBatch::of(&[&value]).producer(7, 0, at)));
+    }
+    log.close(&mut storage).expect("closed");
+    let (closed, path) = (storage, "t-0/00000000000000000000.log");
+    let whole = closed.contents(path).expect("log");
+    let size = whole.len() / 8;
+    let mut indexed = 0;
+    for cut in (size..=whole.len()).step_by(size).flat_map(|end| [end - 7, end]) {
+        let mut storage = MemoryStorage::new();
+        for path in closed.paths() {
+            storage.overwrite(&path, closed.contents(&path).expect("a file"));
+        }
+        storage.overwrite(path, whole[..cut].to_vec());
+        let (mut log, report) = open_with(&mut storage, options(&[]), true);
+        let kept = (cut / size) as i64;
+        assert_eq!(log.log_end(), kept, "cut at {cut}");
+        let lost = report.cut.map(|cut| (cut.offset, cut.bytes));
+        assert_eq!(lost, (cut % size > 0).then_some((kept, (cut % size) as u64)), "at {cut}");
+        assert_eq!(batches(&log, &mut storage, 0).len() as i64, kept, "cut at {cut}");
+        indexed += storage.contents("t-0/00000000000000000000.index").expect("index").len() / 8;
+        let next = TestBatch::of(&["next"]).producer(8, 0, 0);
+        assert_eq!(base_of(append(&mut log, &mut storage, &next)), kept, "cut at {cut}");
+        check_indexes(&storage);
+    }
+    assert!(indexed > 8, "batches were in the index");
+}
+
 #[test]
 fn a_flipped_bit_ends_the_log_before_its_batch() {
     let mut storage = MemoryStorage::new();
