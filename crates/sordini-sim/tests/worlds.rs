@@ -190,6 +190,16 @@ mod regressions {
     }
 
     #[test]
+    fn p10_an_identity_that_a_coordinator_lost_and_gave_again_is_no_loss_of_the_producers() {
+        clean(4761, &Profile::disks());
+    }
+
+    #[test]
+    fn p12_what_is_in_doubt_under_a_producer_id_that_ran_out_of_epochs_may_come_late() {
+        clean(4801, &Profile::disks());
+    }
+
+    #[test]
     fn p1_rot_strikes_what_a_checksum_covers() {
         for seed in [4399, 24_024] {
             clean(seed, &Profile::disks());

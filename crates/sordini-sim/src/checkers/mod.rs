@@ -208,6 +208,8 @@ pub struct Append {
     pub base_offset: i64,
     /// In which term.
     pub leader_epoch: i32,
+    /// Under which producer id; -1 for none.
+    pub producer_id: i64,
     /// The records' numbers.
     pub ids: Vec<u64>,
 }

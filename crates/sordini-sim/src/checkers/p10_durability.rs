@@ -4,8 +4,12 @@
 //! leader that had it cut its log, lost its disk's memory, or was replaced before others had it;
 //! with `acks=0` only where the connection broke, a broker refused, stopped or was replaced. The
 //! checker points to that event, or calls it a violation.
+//!
+//! A coordinator whose log lost an identity that it had given gives it again. A broker then takes a
+//! new batch for the one that it had under that identity, and acknowledges it without an append.
 
 use sordini_core::config::Acks;
+use sordini_core::time::Instant;
 
 use super::{Anomaly, Evidence, Findings, Happening, Places};
 use crate::history::{Submitted, Tp};
@@ -26,6 +30,13 @@ pub(super) fn check(evidence: &Evidence, places: &Places, findings: &mut Finding
             findings.saw(Anomaly::Loss, id, || {
                 format!("record {id} was acknowledged and is not in {tp:?}: {excuse}")
             });
+        } else if was_taken_for_another(evidence, record, *at) {
+            findings.saw(Anomaly::Loss, id, || {
+                format!(
+                    "record {id} was acknowledged and is not in {tp:?}: its coordinator had lost \
+                     identities that it had given"
+                )
+            });
         } else {
             let text = format!(
                 "record {id} was acknowledged and is not in {tp:?}, and nothing happened that \
@@ -35,6 +46,13 @@ pub(super) fn check(evidence: &Evidence, places: &Places, findings: &mut Finding
             findings.violation("P10", *at, text);
         }
     }
+}
+
+/// Was it acknowledged without an append, after its coordinator lost what it had committed?
+fn was_taken_for_another(evidence: &Evidence, record: &Submitted, told: Instant) -> bool {
+    let kin = evidence.book.kin(record.producer);
+    let forgotten = kin.is_some_and(|kin| evidence.book.was_forgotten(kin, Instant::ZERO, told));
+    forgotten && !evidence.appends.iter().any(|it| it.ids.contains(&record.id))
 }
 
 /// A17: a loss is told of only where something could be lost.

@@ -10,13 +10,16 @@
 //! Where topics are named by their names, what is sent again may come to a topic that was made anew
 //! meanwhile, whose brokers hold no state and take any batch for the first. The same goes where a log
 //! lost what of the producer was acknowledged, and with it what its broker knew of the producer.
+//!
+//! An idempotent producer whose epochs are used up goes on under another id, which fences nothing of
+//! the one before: what went under that one and is in doubt may arrive at any later time.
 
 use std::collections::BTreeMap;
 
 use sordini_core::config::Acks;
 
 use super::{Anomaly, Evidence, Findings, Happening, Naming, Places};
-use crate::history::{Submitted, Tp};
+use crate::history::{Done, Submitted, Tp};
 
 pub(super) fn check(evidence: &Evidence, places: &Places, findings: &mut Findings) {
     for (tp, log) in &evidence.logs {
@@ -72,6 +75,8 @@ fn judge(
         let by_name = evidence.naming == Naming::Name && evidence.was_deleted(tp.0);
         let allowed = if evidence.promise.acks == Acks::None {
             connected
+        } else if is_of_an_earlier_id(evidence, tp, record, before) {
+            true
         } else {
             (!evidence.promise.is_ordered() || by_name || memory == Memory::Lost) && again
         };
@@ -89,6 +94,22 @@ fn judge(
             return;
         }
     }
+}
+
+/// Was the record, which is in doubt, written under another producer id than the one before it?
+fn is_of_an_earlier_id(
+    evidence: &Evidence,
+    tp: Tp,
+    record: &Submitted,
+    before: &Submitted,
+) -> bool {
+    let in_doubt = matches!(record.done, Some((_, _, Done::Failed { definite: false, .. })));
+    let writer = |id: u64| {
+        let append = evidence.appends.iter().rfind(|it| it.tp == tp && it.ids.contains(&id))?;
+        Some(append.producer_id).filter(|id| *id >= 0)
+    };
+    let ids = || writer(record.id).zip(writer(before.id));
+    evidence.promise.idempotent && in_doubt && ids().is_some_and(|(one, other)| one != other)
 }
 
 fn reconnected(evidence: &Evidence, of: u16) -> bool {

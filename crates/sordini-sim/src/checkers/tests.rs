@@ -60,7 +60,7 @@ fn good_for(promise: Promise) -> Evidence {
 }
 
 fn append(node: i32, base_offset: i64, ids: Vec<u64>) -> Append {
-    Append { at: at(100), node, tp: TP, base_offset, leader_epoch: 0, ids }
+    Append { at: at(100), node, tp: TP, base_offset, leader_epoch: 0, producer_id: 7, ids }
 }
 
 fn failed(definite: bool) -> Done {
@@ -334,6 +334,26 @@ fn p11_sees_what_the_application_sent_again_itself() {
 }
 
 #[test]
+fn p10_flags_a_loss_unless_the_identity_was_given_twice() {
+    let mut evidence = good();
+    lose(&mut evidence, 2);
+    evidence.promise.survivable = false;
+    evidence.appends = vec![append(1, 0, vec![0, 1])];
+    evidence.book.instances.push(crate::book::Instance::new(4));
+    assert_eq!(broken(&evidence), ["P10"]);
+    let mut anew = |kin, ms| {
+        evidence.book.forgotten = vec![(kin, at(ms))];
+        evidence.clone()
+    };
+    assert_eq!(broken(&anew(4, 600)), ["P10"], "after it was told");
+    assert_eq!(broken(&anew(3, 200)), ["P10"], "another id");
+    let mut taken = anew(4, 200);
+    assert_eq!(clean(&taken).seen.loss, 1);
+    taken.appends.push(append(1, 2, vec![2]));
+    assert_eq!(broken(&taken), ["P10"], "it was appended");
+}
+
+#[test]
 fn p12_flags_an_inversion_where_order_is_promised() {
     let invert = |mut evidence: Evidence| {
         log(&mut evidence).swap(1, 2);
@@ -364,6 +384,22 @@ fn p12_flags_an_inversion_where_order_is_promised() {
     anew.records[1].sent = 2;
     anew.happenings.clear();
     assert_eq!(broken(&anew), ["P12"]);
+}
+
+#[test]
+fn p12_flags_an_inversion_unless_what_is_in_doubt_went_under_a_producer_id_before() {
+    let mut evidence = good();
+    log(&mut evidence).swap(1, 2);
+    renumber(&mut evidence);
+    tell_places(&mut evidence);
+    evidence.appends = vec![append(1, 0, vec![0]), append(1, 1, vec![2]), append(1, 2, vec![1])];
+    set_done(&mut evidence, 1, failed(false));
+    assert_eq!(broken(&evidence), ["P12"], "one id, whose epochs fence what is late");
+    evidence.appends[1].producer_id = 1000;
+    assert_eq!(clean(&evidence).seen.reorder, 1);
+    let offset = Some(2);
+    set_done(&mut evidence, 1, Done::Written { offset, timestamp: -1, duplicate: false });
+    assert_eq!(broken(&evidence), ["P12"], "it was not in doubt");
 }
 
 #[test]

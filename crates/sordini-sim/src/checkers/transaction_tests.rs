@@ -86,6 +86,7 @@ fn good() -> Evidence {
                 tp,
                 base_offset,
                 leader_epoch: 0,
+                producer_id: A.0,
                 ids,
             });
         }

@@ -317,6 +317,7 @@ impl World<'_> {
             tp: self.tp(of.id, of.partition)?,
             base_offset: *base_offset,
             leader_epoch: *leader_epoch,
+            producer_id: batch.header().producer_id,
             ids: ids.collect(),
         })
     }
