@@ -162,13 +162,14 @@ mod regressions {
     }
 
     #[test]
-    fn p20_what_a_coordinators_log_lost_is_ended_by_hand() {
+    fn p20_a_transaction_whose_end_a_log_lost_is_ended_by_hand() {
         for (seed, remedy) in [
-            (4396, "operator: aborted what a coordinator lost"),
+            (4396, "operator: aborted a hanging transaction"),
             (8022, "operator: gave an application another id"),
-            (12_106, "operator: aborted what a coordinator lost"),
-            (28_124, "operator: aborted what a coordinator lost"),
+            (12_106, "operator: aborted a hanging transaction"),
+            (28_124, "operator: aborted a hanging transaction"),
             (36_396, "operator: gave an application another id"),
+            (1_000_354, "operator: aborted a hanging transaction"),
         ] {
             let report = clean(seed, &Profile::disks());
             assert!(report.coverage.met.contains_key(remedy), "seed {seed}: {remedy}");
@@ -192,6 +193,18 @@ mod regressions {
     #[test]
     fn p10_an_identity_that_a_coordinator_lost_and_gave_again_is_no_loss_of_the_producers() {
         clean(4761, &Profile::disks());
+    }
+
+    #[test]
+    fn p10_what_a_disk_lost_is_known_whoever_had_stopped_and_whoever_told_of_it() {
+        for seed in [1_003_143, 1_007_427] {
+            clean(seed, &Profile::disks());
+        }
+    }
+
+    #[test]
+    fn p20_an_answer_that_was_lost_before_the_healing_is_waited_for() {
+        clean(1_006_045, &Profile::disks());
     }
 
     #[test]

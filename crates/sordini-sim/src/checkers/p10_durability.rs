@@ -12,7 +12,7 @@ use sordini_core::config::Acks;
 use sordini_core::time::Instant;
 
 use super::{Anomaly, Evidence, Findings, Happening, Places};
-use crate::history::{Submitted, Tp};
+use crate::history::{Done, Submitted, Tp};
 
 pub(super) fn check(evidence: &Evidence, places: &Places, findings: &mut Findings) {
     false_alarms(evidence, findings);
@@ -90,22 +90,46 @@ pub(super) fn excuse<'a>(
             _ => false,
         });
     }
-    // Acknowledged by a leader: it must have had it.
-    let append = evidence.appends.iter().rfind(|it| it.tp == tp && it.ids.contains(&record.id))?;
-    let place = append.ids.iter().position(|id| *id == record.id)?;
-    let offset = append.base_offset + place as i64;
-    let later = evidence.happenings.iter().filter(|(at, _)| *at >= append.at);
+    let (had, offset) = kept_at(evidence, record, tp)?;
+    let later = evidence.happenings.iter().filter(|(at, _)| *at >= had.at);
     later.map(|(_, happening)| happening).find(|happening| match happening {
         Happening::Truncated { node, tp: at, to, .. } => {
             // Where disks lose what they kept, whoever was cut may have led afterwards.
-            let concerned = *node == append.node || !evidence.promise.survivable;
+            let concerned = had.node == Some(*node) || !evidence.promise.survivable;
             concerned && *at == tp && *to <= offset
         }
         Happening::Elected { tp: at, leader, clean, .. } => {
             // A clean election loses what only its leader had: never what acks=all acknowledged.
-            *at == tp && *leader != append.node && (evidence.promise.acks == Acks::Leader || !clean)
+            *at == tp
+                && had.node != Some(*leader)
+                && (evidence.promise.acks == Acks::Leader || !clean)
         }
-        Happening::Stopped { node, power: true } => *node == append.node,
+        Happening::Stopped { node, power: true } => had.node == Some(*node),
         _ => false,
     })
+}
+
+/// Since when, and on which node if that is known, an acknowledged record was in the log.
+struct Had {
+    at: Instant,
+    node: Option<i32>,
+}
+
+/// A leader that acknowledged a record must have had it, and where. A disk that failed in the midst
+/// of an append may have kept what nobody was told of, and a retry is recognised by that.
+fn kept_at(evidence: &Evidence, record: &Submitted, tp: Tp) -> Option<(Had, i64)> {
+    let mut appends = evidence.appends.iter();
+    if let Some(append) = appends.rfind(|it| it.tp == tp && it.ids.contains(&record.id)) {
+        let place = append.ids.iter().position(|id| *id == record.id)?;
+        let had = Had { at: append.at, node: Some(append.node) };
+        return Some((had, append.base_offset + place as i64));
+    }
+    match &record.done {
+        Some((at, _, Done::Written { offset: Some(offset), .. }))
+            if !evidence.promise.survivable =>
+        {
+            Some((Had { at: *at, node: None }, *offset))
+        }
+        _ => None,
+    }
 }

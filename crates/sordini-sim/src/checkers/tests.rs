@@ -334,6 +334,20 @@ fn p11_sees_what_the_application_sent_again_itself() {
 }
 
 #[test]
+fn p10_flags_a_loss_unless_a_disk_lost_what_only_a_retry_told_of() {
+    let mut evidence = good();
+    lose(&mut evidence, 2);
+    evidence.appends = vec![append(1, 0, vec![0, 1])];
+    evidence.promise.survivable = false;
+    evidence.happenings.push(cut(1, 3));
+    assert_eq!(broken(&evidence), ["P10"], "it was not cut off");
+    evidence.happenings.push(cut(1, 2));
+    assert_eq!(clean(&evidence).seen.loss, 1);
+    evidence.promise.survivable = true;
+    assert_eq!(broken(&evidence), ["P10"]);
+}
+
+#[test]
 fn p10_flags_a_loss_unless_the_identity_was_given_twice() {
     let mut evidence = good();
     lose(&mut evidence, 2);

@@ -128,7 +128,7 @@ impl World<'_> {
             _ => {}
         }
         self.coverage.trace(&trace);
-        self.memories.note(at, &trace);
+        self.remember(at, &trace);
         self.tell_cluster(&trace);
         if let ClusterTrace::Appended { as_leader: true, .. } = &trace {
             self.traces.push((at, trace));

@@ -152,8 +152,10 @@ impl World<'_> {
             if left.is_empty() {
                 return;
             }
-            // What a try set off (looking for a topic, say) may come too late for it.
-            let end = self.now.saturating_add(Duration::from_millis(500));
+            // What a try set off (looking for a topic, say) may come too late for it; and an answer
+            // that was lost before the healing may be waited for, on every connection.
+            let owed = self.config.request_timeout / (TRIES - 1);
+            let end = self.now.saturating_add(owed.max(Duration::from_millis(500)));
             self.run_until(end, |_| false);
         }
         for (client, tp) in left {

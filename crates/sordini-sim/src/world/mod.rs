@@ -102,7 +102,7 @@ pub(crate) struct World<'a> {
     /// One for each producer, where there are transactions.
     transactors: Vec<Transactor>,
     book: Book,
-    /// What coordinators' logs hold, and whom they forgot.
+    /// What logs hold of transactions, and what of it they lost.
     memories: Memories,
     /// What is to be done when a request of a kind arrives.
     armed: Vec<Armed>,

@@ -36,7 +36,7 @@ impl World<'_> {
         self.probe_elders();
         let timeout = self.config.transaction_timeout + Duration::from_secs(5);
         self.wait_for_readers(timeout + self.patience());
-        if !self.stuck().is_empty() && self.abort_forgotten() {
+        if !self.stuck().is_empty() && self.abort_hanging() {
             self.wait_for_readers(BY_HAND);
         }
         let stuck = self.stuck();

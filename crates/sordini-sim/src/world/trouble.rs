@@ -6,6 +6,7 @@ use sordini_broker::protocol::ApiKey;
 use sordini_core::time::Instant;
 
 use super::{Event, PeerRule, Power, World};
+use crate::checkers::Happening;
 use crate::clock::millis;
 use crate::faults::{Fault, Twist};
 use crate::rng::{Rng, mix};
@@ -136,7 +137,12 @@ impl World<'_> {
     }
 
     fn cut_power(&mut self, node: i32) {
-        self.stop_node(node, true);
+        if self.cluster.is_running(node) {
+            self.stop_node(node, true);
+        } else {
+            let happening = Happening::Stopped { node, power: true };
+            self.evidence.happenings.push((self.now, happening));
+        }
         if let Some(disk) = self.disks.get_mut(&node) {
             disk.lose_power();
         }
