@@ -155,6 +155,13 @@ mod regressions {
     }
 
     #[test]
+    fn p21_the_oldest_batch_may_be_refused_behind_younger_ones_and_asks_for_an_epoch() {
+        for seed in [76_824, 87_109] {
+            plainly(seed);
+        }
+    }
+
+    #[test]
     fn p20_metadata_is_asked_elsewhere_while_the_broker_that_owes_it_is_silent() {
         for seed in [1420, 19685] {
             plainly(seed);

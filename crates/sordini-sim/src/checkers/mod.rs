@@ -265,7 +265,7 @@ pub enum Happening {
         node: i32,
         /// The batch's first record.
         id: u64,
-        /// No other batch of its partition and epoch was on its way when it was sent.
+        /// No older batch of its partition and epoch was on its way when it was sent.
         led: bool,
     },
     /// A topic was deleted.

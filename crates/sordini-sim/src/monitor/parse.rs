@@ -24,7 +24,7 @@ pub(crate) struct Sent {
     /// The place of the first record among all accepted.
     pub(crate) first: u64,
     pub(crate) bytes: Bytes,
-    /// No other batch of its partition and epoch was on its way when it was sent.
+    /// No older batch of its partition and epoch was on its way when it was sent.
     pub(crate) led: bool,
     pub(crate) transactional: bool,
     /// The broker itself holds a producer that it does not know to sequence 0 (KIP-890).

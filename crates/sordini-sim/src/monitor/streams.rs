@@ -75,8 +75,9 @@ type Order = Vec<(u64, Vec<u64>, i64, i16)>;
 pub(super) struct Streams {
     lines: BTreeMap<Stream, Line>,
     order: BTreeMap<Home, Order>,
-    in_flight: BTreeMap<(u64, i32), Vec<Stream>>,
-    count: BTreeMap<Stream, usize>,
+    in_flight: BTreeMap<(u64, i32), Vec<(Stream, u64)>>,
+    /// The first records of those on their way.
+    flying: BTreeMap<Stream, Vec<u64>>,
     acknowledged: BTreeSet<(Home, i64)>,
     too_large: BTreeSet<(Stream, i32)>,
     /// By partition and the first record's place.
@@ -205,7 +206,7 @@ impl Streams {
         // A broker without state takes any first sequence of an epoch, so it is one epoch's batches
         // that must not be several; a topic that comes back may have an older epoch's on its way.
         let stream = (tp, batch.topic_id, batch.producer_id, batch.epoch);
-        let others = self.count.get(&stream).copied().unwrap_or(0);
+        let others = self.flying.get(&stream).map_or(0, Vec::len);
         if others > 0 && !batch.guarded && !self.acknowledged.contains(&(home, batch.producer_id)) {
             let text = format!("{tp:?}: no acknowledgement yet, and {others} others in flight");
             shown.wrong.push(("S4", text));
@@ -230,21 +231,23 @@ impl Streams {
     }
 
     pub(super) fn in_flight(&mut self, key: (u64, i32), batches: &mut [Sent]) {
-        let mut streams: Vec<Stream> = Vec::with_capacity(batches.len());
+        let mut sent = Vec::with_capacity(batches.len());
         for batch in batches {
             let stream = (batch.tp, batch.topic_id, batch.producer_id, batch.epoch);
-            let count = self.count.entry(stream).or_default();
-            batch.led = *count == 0;
-            *count += 1;
-            streams.push(stream);
+            let flying = self.flying.entry(stream).or_default();
+            batch.led = flying.iter().all(|first| *first >= batch.first);
+            flying.push(batch.first);
+            sent.push((stream, batch.first));
         }
-        self.in_flight.insert(key, streams);
+        self.in_flight.insert(key, sent);
     }
 
-    fn landed(&mut self, streams: Vec<Stream>) {
-        for stream in streams {
-            if let Some(count) = self.count.get_mut(&stream) {
-                *count = count.saturating_sub(1);
+    fn landed(&mut self, sent: Vec<(Stream, u64)>) {
+        for (stream, first) in sent {
+            if let Some(flying) = self.flying.get_mut(&stream)
+                && let Some(at) = flying.iter().position(|known| *known == first)
+            {
+                flying.remove(at);
             }
         }
     }
@@ -298,7 +301,7 @@ impl Streams {
     pub(super) fn deleted(&mut self, topic: u16) {
         for (stream, line) in &mut self.lines {
             let (tp, id, ..) = stream;
-            let flying = self.count.get(stream).is_some_and(|count| *count > 0);
+            let flying = self.flying.get(stream).is_some_and(|flying| !flying.is_empty());
             if tp.0 == topic && *id == Uuid::ZERO && !flying {
                 line.life = Life::PerhapsOver;
             }

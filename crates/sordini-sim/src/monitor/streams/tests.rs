@@ -110,6 +110,26 @@ fn s3_children_replace_a_batch_only_if_it_was_refused_as_too_large() {
 }
 
 #[test]
+fn p21_the_oldest_batch_on_its_way_leads_whatever_is_behind_it() {
+    let mut story = Story::proven();
+    let mut leads = |correlation: i32, id: u64, epoch: i16| {
+        let mut sent = [Story::batch(id, epoch, 0)];
+        story.streams.in_flight((1, correlation), &mut sent);
+        sent[0].led
+    };
+    assert!(leads(10, 3, 0));
+    assert!(!leads(11, 4, 0), "behind 3");
+    assert!(leads(12, 2, 0), "sent again before both");
+    assert!(!leads(13, 3, 0), "behind 2, on another connection too");
+    assert!(leads(14, 5, 1), "nothing older has its epoch");
+    let again = Story::batch(2, 0, 0);
+    story.answer(12, &again, ErrorCode::NotLeaderOrFollower);
+    let mut sent = [Story::batch(3, 0, 0)];
+    story.streams.in_flight((2, 1), &mut sent);
+    assert!(sent[0].led, "2 has landed");
+}
+
+#[test]
 fn s4_two_batches_before_the_first_acknowledgement_are_flagged() {
     let mut story = Story::new();
     assert_eq!(story.send(&Story::batch(0, 0, 0)), [""; 0]);
