@@ -177,7 +177,7 @@ async fn collect(shared: Shared, mut deliveries: UnboundedReceiver<(u64, Deliver
 fn told(
     open: &mut VecDeque<(u64, Delivery)>,
     mut at: usize,
-    outcome: Result<Written, DeliveryError>,
+    outcome: Result<Written, Arc<DeliveryError>>,
     context: &mut Context<'_>,
     shared: &Shared,
 ) -> usize {
@@ -196,7 +196,7 @@ fn told(
     count
 }
 
-fn note(shared: &Shared, id: u64, outcome: Result<Written, DeliveryError>) {
+fn note(shared: &Shared, id: u64, outcome: Result<Written, Arc<DeliveryError>>) {
     let mut notes = shared.lock().expect("no panic");
     let record = notes.history.get_mut(id).expect("it was sent");
     let own = record.shape.timestamp;

@@ -78,9 +78,8 @@ fn append() -> usize {
     let mut receipts: Vec<Delivery> = Vec::with_capacity(RECORDS);
     let payload = [b'x'; 100];
     measured(|| {
-        let mut provision = Provision::new(0);
         for _ in 0..RECORDS {
-            receipts.push(world.append(&black_box(value(&payload)), &mut provision));
+            receipts.push(world.append(&black_box(value(&payload))));
         }
     });
     receipts.len()
@@ -91,9 +90,8 @@ fn append_detached() -> usize {
     let world = World::new(PARTITIONS, &[]);
     let payload = [b'x'; 100];
     measured(|| {
-        let mut provision = Provision::new(0);
         for _ in 0..RECORDS {
-            world.append_detached(&black_box(value(&payload)), &mut provision);
+            world.append_detached(&black_box(value(&payload)));
         }
     });
     RECORDS
@@ -120,11 +118,10 @@ fn append_keyed() -> usize {
     let payload = [b'x'; 100];
     let mut receipts: Vec<Delivery> = Vec::with_capacity(RECORDS);
     measured(|| {
-        let mut provision = Provision::new(0);
         for key in &keys {
             let mut intent = value(&payload);
             intent.record.key = Some(key.as_bytes());
-            receipts.push(world.append(&black_box(intent), &mut provision));
+            receipts.push(world.append(&black_box(intent)));
         }
     });
     receipts.len()
@@ -133,13 +130,12 @@ fn append_keyed() -> usize {
 /// Fills one batch of 16 KiB in each of the six partitions.
 fn fill(world: &World) -> Vec<Delivery> {
     let payload = [b'x'; 100];
-    let mut provision = Provision::new(0);
     let mut receipts = Vec::new();
     for partition in 0..PARTITIONS {
         for _ in 0..FULL {
             let mut intent = value(&payload);
             intent.partition = Some(partition.cast_signed());
-            receipts.push(world.append(&intent, &mut provision));
+            receipts.push(world.append(&intent));
         }
     }
     receipts
@@ -148,11 +144,10 @@ fn fill(world: &World) -> Vec<Delivery> {
 /// Puts one record into each of a hundred partitions.
 fn sprinkle(world: &World) -> Vec<Delivery> {
     let payload = [b'x'; 100];
-    let mut provision = Provision::new(0);
     let each = |partition: u32| {
         let mut intent = value(&payload);
         intent.partition = Some(partition.cast_signed());
-        world.append(&intent, &mut provision)
+        world.append(&intent)
     };
     (0..MANY).map(each).collect()
 }

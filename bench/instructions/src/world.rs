@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Waker};
 
+use sordini_core::accumulator::number::TransactionNumber;
 use sordini_core::accumulator::ready::Wake;
 use sordini_core::accumulator::topic::Topic;
-use sordini_core::accumulator::{Accumulator, Intent, Provision};
-use sordini_core::batch::completion::{BatchDeliveries, Delivery};
+use sordini_core::accumulator::{Accumulator, Ahead, Intent, Provision};
+use sordini_core::batch::completion::{BatchDeliveries, Delivery, Receipt};
 use sordini_core::config::ConfigBuilder;
 use sordini_core::connection::ConnId;
 use sordini_core::connection::produce::Frame;
@@ -83,14 +84,29 @@ impl World {
         world
     }
 
-    pub(crate) fn append(&self, intent: &Intent<'_>, provision: &mut Provision) -> Delivery {
-        let appended = self.accumulator.try_append(&self.topic, intent, true, provision);
-        appended.expect("there is memory").expect("a receipt was asked for")
+    pub(crate) fn append(&self, intent: &Intent<'_>) -> Delivery {
+        self.enqueue(intent)
     }
 
-    pub(crate) fn append_detached(&self, intent: &Intent<'_>, provision: &mut Provision) {
-        let appended = self.accumulator.try_append(&self.topic, intent, false, provision);
-        assert!(appended.is_ok_and(|receipt| receipt.is_none()), "there is memory");
+    pub(crate) fn append_detached(&self, intent: &Intent<'_>) {
+        self.enqueue::<()>(intent);
+    }
+
+    /// As `Topic::enqueue` does.
+    #[inline]
+    fn enqueue<R: Receipt>(&self, intent: &Intent<'_>) -> R {
+        let none = TransactionNumber::NONE;
+        match self.accumulator.append_straight(&self.topic, intent, 0, none) {
+            Ok(receipt) => receipt,
+            Err(ahead) => self.enqueue_anew(intent, ahead),
+        }
+    }
+
+    #[inline(never)]
+    fn enqueue_anew<R: Receipt>(&self, intent: &Intent<'_>, ahead: Ahead) -> R {
+        let mut provision = Provision::new(0).with_ahead(ahead);
+        let appended = self.accumulator.try_append(&self.topic, intent, R::WANTED, &mut provision);
+        R::of_made(appended.expect("there is memory"))
     }
 
     pub(crate) fn append_run(

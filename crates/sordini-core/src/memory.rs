@@ -82,11 +82,13 @@ impl Segment {
 
     /// How many bytes still fit.
     #[must_use]
+    #[inline]
     pub fn room(&self) -> usize {
         self.bytes.capacity() - self.bytes.len()
     }
 
     /// The buffer, to append at most [`Segment::room`] bytes to.
+    #[inline]
     pub fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }

@@ -1,5 +1,6 @@
 //! Errors by what the caller can do about them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sordini_core::accumulator::number::TransactionNumber;
@@ -222,7 +223,7 @@ pub enum ProduceError {
     NotAccepted(#[from] SendError),
     /// The record was accepted and not acknowledged; the error says whether it may be in the log.
     #[error(transparent)]
-    Delivery(#[from] DeliveryError),
+    Delivery(#[from] Arc<DeliveryError>),
 }
 
 /// Why there is no producer.

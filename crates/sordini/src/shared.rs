@@ -124,6 +124,7 @@ impl Shared {
     }
 
     /// Which of the sticky partitions this thread's keyless records go to.
+    #[inline]
     pub(crate) fn stripe(&self) -> usize {
         let mask = self.stripe_mask.load(Ordering::Relaxed);
         if mask == 0 { 0 } else { thread_number() & mask }
@@ -142,10 +143,17 @@ impl Shared {
     }
 }
 
+/// Counts from 1.
+#[inline]
 fn thread_number() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local!(static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed));
-    NUMBER.with(|number| *number)
+    static NEXT: AtomicUsize = AtomicUsize::new(1);
+    thread_local!(static NUMBER: Cell<usize> = const { Cell::new(0) });
+    NUMBER.with(|number| {
+        if number.get() == 0 {
+            number.set(NEXT.fetch_add(1, Ordering::Relaxed));
+        }
+        number.get()
+    })
 }
 
 /// Lets a task that never has to wait yield now and then, so that the driver on the same thread

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use sordini_core::accumulator::number::TransactionNumber;
 use sordini_core::accumulator::topic::{Topic as Lanes, Turn};
-use sordini_core::accumulator::{Intent, NotAppended, Provision};
-use sordini_core::batch::completion::{BatchDeliveries, Delivery, Written};
+use sordini_core::accumulator::{Ahead, Intent, NotAppended, Provision};
+use sordini_core::batch::completion::{BatchDeliveries, Delivery, Receipt, Written};
 use sordini_core::error::Refusal;
 use sordini_core::memory::Segment;
 use sordini_core::time::{Clock, Instant};
@@ -80,7 +80,7 @@ impl Topic {
     /// A future dropped before it was ready takes the record back, and its place in the queue.
     #[inline]
     pub fn enqueue<'a>(&self, record: impl Into<Record<'a>>) -> Enqueue<'_, 'a> {
-        Enqueue(Submit::new(self, record.into(), true))
+        Enqueue(Submit::new(self, record.into()))
     }
 
     /// As [`enqueue`](Self::enqueue), without a receipt: failures are only counted, and handed
@@ -93,7 +93,7 @@ impl Topic {
     /// As [`enqueue`](Self::enqueue).
     #[inline]
     pub fn enqueue_detached<'a>(&self, record: impl Into<Record<'a>>) -> EnqueueDetached<'_, 'a> {
-        EnqueueDetached(Submit::new(self, record.into(), false))
+        EnqueueDetached(Submit::new(self, record.into()))
     }
 
     /// As [`Producer::try_enqueue`](crate::Producer::try_enqueue).
@@ -139,12 +139,10 @@ impl Topic {
         Ok(self.lanes.lanes().map(info).collect())
     }
 
-    #[inline]
     fn provision(&self) -> Provision {
         Provision::new(self.shared().stripe()).within(self.transaction)
     }
 
-    #[inline]
     fn try_append(
         &self,
         intent: &Intent<'_>,
@@ -155,21 +153,7 @@ impl Topic {
     }
 
     /// Appends the record if nothing has to be waited for.
-    #[inline]
     fn submit(
-        &self,
-        record: &Record<'_>,
-        receipt: bool,
-        provision: &mut Provision,
-    ) -> Result<Option<Delivery>, NotAppended> {
-        match record.plain_intent() {
-            Some(intent) => self.try_append(&intent, receipt, provision),
-            None => self.submit_with_headers(record, receipt, provision),
-        }
-    }
-
-    #[inline(never)]
-    fn submit_with_headers(
         &self,
         record: &Record<'_>,
         receipt: bool,
@@ -262,15 +246,14 @@ impl Topic {
 /// polled.
 #[derive(Debug)]
 #[must_use = "a record does nothing until it is sent: await it"]
-pub struct Enqueue<'t, 'a>(Submit<'t, 'a>);
+pub struct Enqueue<'t, 'a>(Submit<'t, 'a, Delivery>);
 
 impl Future for Enqueue<'_, '_> {
     type Output = Result<Delivery, SendError>;
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let accepted = |delivery: Option<Delivery>| delivery.expect("a receipt was asked for");
-        self.0.poll(cx).map_ok(accepted)
+        self.0.poll(cx)
     }
 }
 
@@ -278,76 +261,84 @@ impl Future for Enqueue<'_, '_> {
 /// is polled.
 #[derive(Debug)]
 #[must_use = "a record does nothing until it is sent: await it"]
-pub struct EnqueueDetached<'t, 'a>(Submit<'t, 'a>);
+pub struct EnqueueDetached<'t, 'a>(Submit<'t, 'a, ()>);
 
 impl Future for EnqueueDetached<'_, '_> {
     type Output = Result<(), SendError>;
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.poll(cx).map_ok(drop)
+        self.0.poll(cx)
     }
 }
 
-/// Written by hand: nearly every record is appended at the first poll, and moves through no
-/// future's state on its way.
-struct Submit<'t, 'a> {
+/// Written by hand: nearly every record is appended at the first poll, in one inlined piece from the
+/// caller's code to the lane, and moves through no future's state on its way.
+struct Submit<'t, 'a, R> {
     topic: &'t Topic,
     record: Record<'a>,
-    receipt: bool,
-    stage: Stage<'a>,
+    stage: Stage<'a, R>,
 }
 
-type Submitted = Result<Option<Delivery>, SendError>;
+type Submitted<R> = Result<R, SendError>;
 
-enum Stage<'a> {
+enum Stage<'a, R> {
     New,
     /// The thread's other tasks get their turn first.
     Yielding,
     /// Boxed, so that the future of a send that need not wait stays small.
-    Waiting(Pin<Box<dyn Future<Output = Submitted> + Send + 'a>>),
+    Waiting(Pin<Box<dyn Future<Output = Submitted<R>> + Send + 'a>>),
     Done,
 }
 
-impl std::fmt::Debug for Submit<'_, '_> {
+impl<R> std::fmt::Debug for Submit<'_, '_, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Submit").field("topic", self.topic).finish_non_exhaustive()
     }
 }
 
-impl<'t, 'a> Submit<'t, 'a> {
+impl<'t, 'a, R: Receipt> Submit<'t, 'a, R> {
     #[inline]
-    fn new(topic: &'t Topic, record: Record<'a>, receipt: bool) -> Self {
-        Self { topic, record, receipt, stage: Stage::New }
+    fn new(topic: &'t Topic, record: Record<'a>) -> Self {
+        Self { topic, record, stage: Stage::New }
     }
 
-    #[inline]
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Submitted> {
+    #[inline(always)]
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Submitted<R>> {
         if !matches!(self.stage, Stage::New) || is_time_to_yield(self.record.payload_len()) {
             return self.poll_slowly(cx);
         }
-        self.append(cx)
+        // Now, while that takes no more than a store.
+        self.stage = Stage::Done;
+        let Some(intent) = self.record.plain_intent() else {
+            return self.append(Ahead::default(), cx);
+        };
+        let Topic { handle, lanes, transaction } = self.topic;
+        let shared = &handle.shared;
+        match shared.accumulator.append_straight(lanes, &intent, shared.stripe(), *transaction) {
+            Ok(receipt) => Poll::Ready(Ok(receipt)),
+            Err(ahead) => self.append(ahead, cx),
+        }
     }
 
-    #[inline]
-    fn append(&mut self, cx: &mut Context<'_>) -> Poll<Submitted> {
-        let mut provision = self.topic.provision();
-        match self.topic.submit(&self.record, self.receipt, &mut provision) {
-            Ok(delivery) => {
-                self.stage = Stage::Done;
-                Poll::Ready(Ok(delivery))
-            }
+    /// Appends what could not be appended straight.
+    #[inline(never)]
+    fn append(&mut self, ahead: Ahead, cx: &mut Context<'_>) -> Poll<Submitted<R>> {
+        self.stage = Stage::Done;
+        let mut provision = self.topic.provision().with_ahead(ahead);
+        match self.topic.submit(&self.record, R::WANTED, &mut provision) {
+            Ok(delivery) => Poll::Ready(Ok(R::of_made(delivery))),
             Err(why) => self.wait(why, provision, cx),
         }
     }
 
     #[inline(never)]
-    fn poll_slowly(&mut self, cx: &mut Context<'_>) -> Poll<Submitted> {
+    fn poll_slowly(&mut self, cx: &mut Context<'_>) -> Poll<Submitted<R>> {
         match &mut self.stage {
             Stage::New | Stage::Yielding => {
                 self.stage = Stage::Yielding;
                 ready!(pin!(tokio::task::coop::consume_budget()).poll(cx));
-                self.append(cx)
+                self.append(Ahead::default(), cx)
             }
             Stage::Waiting(wait) => {
                 let submitted = ready!(wait.as_mut().poll(cx));
@@ -358,23 +349,22 @@ impl<'t, 'a> Submit<'t, 'a> {
         }
     }
 
-    #[inline(never)]
     fn wait(
         &mut self,
         why: NotAppended,
         mut provision: Provision,
         cx: &mut Context<'_>,
-    ) -> Poll<Submitted> {
+    ) -> Poll<Submitted<R>> {
         if let NotAppended::Refused(refusal) = why {
-            self.stage = Stage::Done;
             return Poll::Ready(Err(self.topic.refused(refusal)));
         }
-        let (topic, receipt) = (self.topic.clone(), self.receipt);
+        let topic = self.topic.clone();
         let record = std::mem::replace(&mut self.record, Record::null());
         self.stage = Stage::Waiting(Box::pin(async move {
             let mut headers = Headers::new();
             let intent = record.intent(&mut headers);
-            topic.submit_slowly(why, &intent, receipt, &mut provision).await
+            let submitted = topic.submit_slowly(why, &intent, R::WANTED, &mut provision).await;
+            submitted.map(R::of_made)
         }));
         self.poll_slowly(cx)
     }

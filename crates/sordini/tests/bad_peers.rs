@@ -6,7 +6,7 @@ mod common;
 use std::time::Duration;
 
 use common::{broker, broker_with, impatient, producer, within};
-use sordini::{DeliveryError, ProduceError, Producer, Record, SendError};
+use sordini::{ProduceError, Producer, Record, SendError};
 use sordini_broker::Server;
 use sordini_protocol::ApiKey;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -133,10 +133,8 @@ async fn an_advertised_name_that_does_not_resolve_is_named_with_the_bootstrap_ad
     let text = error.to_string();
     assert!(text.contains("no-such-host.invalid") && text.contains(&bootstrap), "{text}");
     assert!(text.contains("advertised.listeners"), "{text}");
-    let ProduceError::Delivery(DeliveryError { fate, attempts, .. }) = error else {
-        panic!("{error:?}")
-    };
-    assert_eq!((fate, attempts), (sordini::Fate::NotWritten, 0));
+    let ProduceError::Delivery(failed) = error else { panic!("{error:?}") };
+    assert_eq!((failed.fate, failed.attempts), (sordini::Fate::NotWritten, 0));
 }
 
 #[tokio::test]

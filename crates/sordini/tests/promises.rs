@@ -257,7 +257,7 @@ async fn close_gives_up_at_its_deadline_and_hands_the_records_back() {
         "one is in flight until the first ack"
     );
     let error = within(sent).await.expect_err("the broker was silent");
-    assert_eq!((error.fate, error.cause), (Fate::Unknown, Cause::Closed));
+    assert_eq!((error.fate, &error.cause), (Fate::Unknown, &Cause::Closed));
     assert_eq!(within(waiting).await.expect_err("never sent").fate, Fate::NotWritten);
 }
 

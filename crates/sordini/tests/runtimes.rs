@@ -223,6 +223,6 @@ async fn a_runtime_whose_clock_is_paused_pauses_linger() {
     let producer = lazy.build().await.expect("the settings are right");
     let delivery = within(producer.enqueue("t", "v")).await.expect("there is room");
     tokio::time::pause();
-    let written: Result<_, DeliveryError> = delivery.await;
+    let written: Result<_, Arc<DeliveryError>> = delivery.await;
     written.expect("the paused clock jumps over the minute");
 }

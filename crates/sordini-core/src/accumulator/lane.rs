@@ -223,6 +223,7 @@ impl Locked<'_> {
     }
 
     /// Ends the lock and says what is to be done now.
+    #[inline]
     pub(crate) fn unlock(self) -> Aftermath {
         self.aftermath
     }
@@ -248,13 +249,14 @@ impl Locked<'_> {
     }
 
     /// The completion of the batch that the last append went to.
+    #[inline]
     pub(crate) fn completion(&self) -> &Arc<BatchCompletion> {
         self.state.open.as_ref().expect("S1: the batch just appended to is open").completion()
     }
 
     /// Encodes `record` into the open batch as that stands. `None`, and nothing is changed, where
     /// that is not possible: [`Locked::append`] says why, or makes it so.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn append_straight(
         &mut self,
         record: &Record<'_>,

@@ -19,10 +19,11 @@ use crate::accumulator::lane::{Aftermath, Appended, Lane, Locked, Need, Supply, 
 use crate::accumulator::limits::Limits;
 use crate::accumulator::number::TransactionNumber;
 use crate::accumulator::ready::{Event, Ready, Wake};
-use crate::accumulator::target::{Ahead, Target};
+pub use crate::accumulator::target::Ahead;
+use crate::accumulator::target::Target;
 use crate::accumulator::topic::Topic;
 use crate::batch::BatchId;
-use crate::batch::completion::{BatchDeliveries, Delivery};
+use crate::batch::completion::{BatchDeliveries, Delivery, Receipt};
 use crate::config::Config;
 use crate::error::Refusal;
 use crate::memory::{Memory, Segment};
@@ -83,6 +84,12 @@ impl Provision {
     #[must_use]
     pub fn within(self, transaction: TransactionNumber) -> Self {
         Self { transaction, ..self }
+    }
+
+    /// The same for a record that [`Accumulator::append_straight`] did not append.
+    #[must_use]
+    pub fn with_ahead(self, ahead: Ahead) -> Self {
+        Self { ahead, ..self }
     }
 }
 
@@ -270,40 +277,51 @@ impl Accumulator {
         if !topic.is_passable() {
             return Err(Self::held_up(topic, provision));
         }
-        match self.append_straight(topic, intent, receipt, provision) {
-            Some(delivery) => Ok(delivery),
-            None => self.append_in_turn(topic, intent, receipt, provision),
+        if provision.ahead.front().is_none() {
+            let (stripe, transaction) = (provision.stripe, provision.transaction);
+            let straight = if receipt {
+                self.append_straight(topic, intent, stripe, transaction).map(Some)
+            } else {
+                self.append_straight(topic, intent, stripe, transaction).map(|()| None)
+            };
+            match straight {
+                Ok(delivery) => return Ok(delivery),
+                Err(ahead) => provision.ahead = ahead,
+            }
         }
+        self.append_in_turn(topic, intent, receipt, provision)
     }
 
     /// Appends to the open batch as that stands, which is all there is to do for nearly every
-    /// record. `None` where that is not possible: what the partitioner said is in `provision`.
+    /// record.
+    ///
+    /// # Errors
+    /// That is not possible now: what the partitioner said, for [`Provision::with_ahead`] and
+    /// [`Accumulator::try_append`].
     #[inline]
-    fn append_straight(
+    pub fn append_straight<R: Receipt>(
         &self,
         topic: &Arc<Topic>,
         intent: &Intent<'_>,
-        receipt: bool,
-        provision: &mut Provision,
-    ) -> Option<Option<Delivery>> {
-        if provision.ahead.front().is_some() {
-            return None;
+        stripe: usize,
+        transaction: TransactionNumber,
+    ) -> Result<R, Ahead> {
+        if !topic.is_passable() {
+            return Err(Ahead::default());
         }
-        let target = self.plan(topic, intent).ok()?;
-        let stripe = provision.stripe;
-        if let Ok(lane) = target.lane(topic, stripe) {
-            let terms = self.terms(target, provision.transaction);
+        let Ok(target) = self.plan(topic, intent) else { return Err(Ahead::default()) };
+        if let Ok(lane) = target.find(topic, stripe) {
+            let terms = self.terms(target, transaction);
             let watch = Watch { ready: &self.ready, lane };
             let mut locked = lane.lock();
             let placed = locked.append_straight(&intent.record, &terms);
-            let delivery = placed.map(|placed| receipt.then(|| locked.receipt(&placed)));
+            let placed = placed.map(|placed| (placed, R::hold(locked.completion())));
             self.follow_up(topic, lane, &watch.end(locked), stripe);
-            if delivery.is_some() {
-                return delivery;
+            if let Some((placed, hold)) = placed {
+                return Ok(R::of_held(hold, placed.index, placed.timestamp));
             }
         }
-        provision.ahead = Ahead::of_one(target, topic);
-        None
+        Err(Ahead::of_one(target, topic))
     }
 
     /// As [`Accumulator::try_append`], for the holder of a [`topic::Turn`].

@@ -18,7 +18,7 @@ pub(super) enum Target {
 /// Records at the front of a run whose partitions are known: they are asked for outside all
 /// locks, and once a record, since a partitioner may have state.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Ahead {
+pub struct Ahead {
     /// Where the first `count` go.
     pub(super) target: Option<Target>,
     pub(super) count: usize,
@@ -29,7 +29,6 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
-    #[inline]
     pub(super) fn of_one(target: Target, topic: &Topic) -> Self {
         let asked = (topic.index(), topic.partitions());
         Self { target: Some(target), count: 1, next: None, asked }
@@ -63,16 +62,21 @@ impl Ahead {
 }
 
 impl Target {
+    /// Its partition's lane, if there is such a partition.
     #[inline]
-    pub(super) fn lane(self, topic: &Topic, stripe: usize) -> Result<&Arc<Lane>, NotAppended> {
+    pub(super) fn find(self, topic: &Topic, stripe: usize) -> Result<&Arc<Lane>, i32> {
         let at = match self {
             Self::At(at) => at,
             Self::Any => topic.sticky(stripe).cast_signed(),
         };
-        let lane = u32::try_from(at).ok().and_then(|at| topic.lane(at));
-        lane.ok_or_else(|| {
+        u32::try_from(at).ok().and_then(|lane| topic.lane(lane)).ok_or(at)
+    }
+
+    /// The same, or why there is no appending to it.
+    pub(super) fn lane(self, topic: &Topic, stripe: usize) -> Result<&Arc<Lane>, NotAppended> {
+        self.find(topic, stripe).map_err(|partition| {
             let partitions = topic.partitions().cast_signed();
-            NotAppended::Refused(Refusal::UnknownPartition { partition: at, partitions })
+            NotAppended::Refused(Refusal::UnknownPartition { partition, partitions })
         })
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! S5: a record's outcome is set exactly once.
 
+use std::fmt;
 use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
@@ -238,36 +239,119 @@ impl Inner {
 #[must_use = "the record's failure is seen only here; call detach() where that is meant"]
 pub struct Delivery {
     batch: Arc<BatchCompletion>,
-    index: u32,
-    /// The place among the batch's waiters that it owns, or [`NOBODY`].
-    slot: u32,
+    place: Place,
     timestamp: i64,
+}
+
+/// A record's index in its batch, and the place among those who wait that its receipt owns, or
+/// [`NOBODY`]. One word: of two halves that were just written, a copy would wait for both.
+#[derive(Clone, Copy)]
+struct Place(u64);
+
+impl Place {
+    #[inline]
+    fn new(index: u32, slot: u32) -> Self {
+        Self(u64::from(index) | u64::from(slot) << 32)
+    }
+
+    #[inline]
+    fn index(self) -> u32 {
+        self.0 as u32
+    }
+
+    #[inline]
+    fn slot(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Place").field("index", &self.index()).field("slot", &self.slot()).finish()
+    }
+}
+
+/// What whoever hands in a record keeps of it: a [`Delivery`], or nothing.
+pub trait Receipt: Sized {
+    /// What is taken of the batch while its lane is locked. The rest is put together behind the
+    /// lock: a value that was just written in parts is slow to copy.
+    type Hold;
+
+    /// Is a [`Delivery`] wanted?
+    const WANTED: bool;
+
+    /// Under the lane's lock.
+    fn hold(batch: &Arc<BatchCompletion>) -> Self::Hold;
+
+    /// The receipt of the `index`-th record of the batch that is held, which carries `timestamp`.
+    fn of_held(hold: Self::Hold, index: u32, timestamp: i64) -> Self;
+
+    /// Of a delivery that was made where [`WANTED`](Self::WANTED).
+    fn of_made(delivery: Option<Delivery>) -> Self;
+}
+
+impl Receipt for Delivery {
+    type Hold = Arc<BatchCompletion>;
+
+    const WANTED: bool = true;
+
+    #[inline]
+    fn hold(batch: &Arc<BatchCompletion>) -> Self::Hold {
+        Arc::clone(batch)
+    }
+
+    #[inline]
+    fn of_held(hold: Self::Hold, index: u32, timestamp: i64) -> Self {
+        Self::new(hold, index, timestamp)
+    }
+
+    #[inline]
+    fn of_made(delivery: Option<Delivery>) -> Self {
+        delivery.expect("a receipt was asked for")
+    }
+}
+
+impl Receipt for () {
+    type Hold = ();
+
+    const WANTED: bool = false;
+
+    #[inline]
+    fn hold(_: &Arc<BatchCompletion>) {}
+
+    #[inline]
+    fn of_held((): (), _: u32, _: i64) {}
+
+    #[inline]
+    fn of_made(_: Option<Delivery>) {}
 }
 
 impl Delivery {
     /// The receipt of the `index`-th record of `batch`, which carries `timestamp`.
+    #[inline]
     pub fn new(batch: Arc<BatchCompletion>, index: u32, timestamp: i64) -> Self {
-        Self { batch, index, slot: NOBODY, timestamp }
+        Self { batch, place: Place::new(index, NOBODY), timestamp }
     }
 
     /// The outcome, if it is known already.
     #[must_use]
-    pub fn outcome(&self) -> Option<Result<Written, DeliveryError>> {
+    pub fn outcome(&self) -> Option<Result<Written, Arc<DeliveryError>>> {
         self.of_whole().or_else(|| self.tell(&self.batch.lock()))
     }
 
     /// Told without the lock, if all records of the batch had their outcome at once.
-    fn of_whole(&self) -> Option<Result<Written, DeliveryError>> {
-        Some(self.tell_place(self.index, self.batch.whole.get()?))
+    fn of_whole(&self) -> Option<Result<Written, Arc<DeliveryError>>> {
+        Some(self.tell_place(self.place.index(), self.batch.whole.get()?))
     }
 
-    fn tell(&self, inner: &Inner) -> Option<Result<Written, DeliveryError>> {
-        let (place, outcome) = inner.outcome(self.index)?;
+    fn tell(&self, inner: &Inner) -> Option<Result<Written, Arc<DeliveryError>>> {
+        let (place, outcome) = inner.outcome(self.place.index())?;
         Some(self.tell_place(place, outcome))
     }
 
     /// What the `place`-th record of a run learns from its outcome.
-    fn tell_place(&self, place: u32, outcome: &Outcome) -> Result<Written, DeliveryError> {
+    #[inline]
+    fn tell_place(&self, place: u32, outcome: &Outcome) -> Result<Written, Arc<DeliveryError>> {
         match outcome {
             Outcome::Written { base_offset, log_append_time, deduplicated } => Ok(Written {
                 partition: self.batch.partition,
@@ -275,8 +359,31 @@ impl Delivery {
                 timestamp: log_append_time.unwrap_or(self.timestamp),
                 deduplicated: *deduplicated,
             }),
-            Outcome::Failed(error) => Err(DeliveryError::clone(error)),
+            Outcome::Failed(error) => Err(Arc::clone(error)),
         }
+    }
+
+    /// The outcome if the record has it by now, or a place among those who wait for it.
+    #[inline(never)]
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Result<Written, Arc<DeliveryError>>> {
+        let mut inner = self.batch.lock();
+        if let Some(outcome) = self.tell(&inner) {
+            return Poll::Ready(outcome);
+        }
+        let (index, mut slot) = (self.place.index(), self.place.slot());
+        let stale = inner.register(index, &mut slot, cx.waker());
+        self.place = Place::new(index, slot);
+        // A waker may own a task, and its drop run anything: not under the lock.
+        drop(inner);
+        drop(stale);
+        Poll::Pending
+    }
+
+    /// Gives up its place among those who wait.
+    #[inline(never)]
+    fn leave(&mut self) {
+        let stale = self.batch.lock().unregister(self.place.slot());
+        drop(stale);
     }
 
     /// The partition that the record was appended to.
@@ -288,7 +395,7 @@ impl Delivery {
     /// The completion of the record's batch, and the record's index in it.
     #[must_use]
     pub fn batch(&self) -> (&Arc<BatchCompletion>, u32) {
-        (&self.batch, self.index)
+        (&self.batch, self.place.index())
     }
 
     /// Lets go of the receipt: the record is still delivered, or fails unseen (but counted).
@@ -296,30 +403,22 @@ impl Delivery {
 }
 
 impl Future for Delivery {
-    type Output = Result<Written, DeliveryError>;
+    type Output = Result<Written, Arc<DeliveryError>>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        if let Some(outcome) = this.of_whole() {
-            return Poll::Ready(outcome);
+        match self.batch.whole.get() {
+            Some(outcome) => Poll::Ready(self.tell_place(self.place.index(), outcome)),
+            None => self.wait(cx),
         }
-        let mut inner = this.batch.lock();
-        if let Some(outcome) = this.tell(&inner) {
-            return Poll::Ready(outcome);
-        }
-        let stale = inner.register(this.index, &mut this.slot, cx.waker());
-        // A waker may own a task, and its drop run anything: not under the lock.
-        drop(inner);
-        drop(stale);
-        Poll::Pending
     }
 }
 
 impl Drop for Delivery {
+    #[inline]
     fn drop(&mut self) {
-        if self.slot != NOBODY {
-            let stale = self.batch.lock().unregister(self.slot);
-            drop(stale);
+        if self.place.slot() != NOBODY {
+            self.leave();
         }
     }
 }
@@ -385,8 +484,9 @@ impl Future for BatchDeliveries {
                 Some((batch, index))
             });
             let Some((batch, index)) = open else { break };
-            let same =
-                |waiting: &Delivery| waiting.index == index && Arc::ptr_eq(&waiting.batch, batch);
+            let same = |waiting: &Delivery| {
+                waiting.place.index() == index && Arc::ptr_eq(&waiting.batch, batch)
+            };
             if !this.waiting.as_ref().is_some_and(same) {
                 this.waiting = None;
             }

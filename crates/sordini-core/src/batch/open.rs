@@ -98,7 +98,9 @@ impl Open {
 
     /// Measures `record` for the next place; a record without a timestamp takes `coarse`, which
     /// may lag, or the time when the batch was opened.
-    #[inline]
+    ///
+    /// Always inlined, as all that has to do with a [`Fitted`]: a copy of one costs more than the rest.
+    #[inline(always)]
     pub(crate) fn fit(&self, record: &Record<'_>, coarse: i64) -> Fitted {
         let timestamp = record.timestamp.unwrap_or(coarse.max(self.opened_wall));
         let (delta, overflows) = timestamp.overflowing_sub(self.base_timestamp);
@@ -153,12 +155,13 @@ impl Open {
         self.id
     }
 
+    #[inline]
     pub(crate) fn completion(&self) -> &Arc<BatchCompletion> {
         &self.completion
     }
 
     /// Appends the record; the caller made sure of [`Open::has_room`].
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(&mut self, record: &Record<'_>, fitted: Fitted) -> Placed {
         let index = self.count;
         record::push(self.last.buffer(), record, index, fitted.delta, fitted.measured);

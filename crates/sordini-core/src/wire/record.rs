@@ -46,13 +46,21 @@ impl Word {
     const NULL: Self = Self { bits: 1, len: 1 };
 
     /// The varint of a natural number below 2^27.
-    #[inline]
+    #[inline(always)]
     fn of(value: usize) -> Self {
         Self::raw((value as u32) << 1)
     }
 
+    #[inline(always)]
+    fn of_field(field: Option<&[u8]>) -> Self {
+        match field {
+            Some(bytes) => Self::of(bytes.len()),
+            None => Self::NULL,
+        }
+    }
+
     /// The varint of what is in zigzag already, below 2^28.
-    #[inline]
+    #[inline(always)]
     fn raw(value: u32) -> Self {
         if value < 1 << 7 {
             Self { bits: value, len: 1 }
@@ -70,39 +78,43 @@ impl Word {
     }
 }
 
-/// Words side by side: at most five and a byte between two copies.
+/// Words side by side, of at most eight bytes in all.
+#[derive(Clone, Copy)]
 struct Words {
-    bytes: [u8; Self::LEN],
+    bits: u64,
     len: usize,
 }
 
 impl Words {
-    const LEN: usize = 36;
-
     #[inline]
-    fn new() -> Self {
-        Self { bytes: [0; Self::LEN], len: 0 }
+    fn of(word: Word) -> Self {
+        Self { bits: u64::from(word.bits), len: word.len }
     }
 
     #[inline]
-    fn put(&mut self, word: Word) {
-        // Never beyond the end; the mask spares the check of that.
-        let at = self.len & 0x1f;
-        self.bytes[at..at + 4].copy_from_slice(&word.bits.to_le_bytes());
-        self.len += word.len;
+    fn and(self, word: Word) -> Self {
+        let bits = self.bits | u64::from(word.bits) << (8 * self.len);
+        Self { bits, len: self.len + word.len }
     }
 
     /// Leaves a byte of zero.
     #[inline]
-    fn skip(&mut self) {
-        self.len += 1;
+    fn and_zero(self) -> Self {
+        Self { len: self.len + 1, ..self }
     }
 
+    /// All eight bytes are stored, and those beyond the words taken back: a copy of just as many
+    /// as there are would wait for the stores that put them together.
     #[inline]
-    fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
+    fn push_to(self, out: &mut Vec<u8>) {
+        let end = out.len() + self.len;
+        out.extend_from_slice(&self.bits.to_le_bytes());
+        out.truncate(end);
     }
 }
+
+/// Room behind a record that is written in words.
+const SLACK: usize = size_of::<u64>();
 
 fn field_len(field: Option<&[u8]>) -> usize {
     match field {
@@ -113,7 +125,7 @@ fn field_len(field: Option<&[u8]>) -> usize {
 
 /// Measures `record` as the `offset_delta`-th of its batch, `timestamp_delta` ms after its base.
 #[must_use]
-#[inline]
+#[inline(always)]
 pub fn measure(record: &Record<'_>, offset_delta: u32, timestamp_delta: i64) -> Measured {
     let len = |field: Option<&[u8]>| field.map_or(0, <[u8]>::len);
     let (key_len, value_len) = (len(record.key), len(record.value));
@@ -127,8 +139,7 @@ pub fn measure(record: &Record<'_>, offset_delta: u32, timestamp_delta: i64) -> 
     if !is_short {
         return Measured(measure_long(record, offset_delta, timestamp_delta));
     }
-    let of = |field: Option<&[u8]>| field.map_or(Word::NULL, |bytes| Word::of(bytes.len()));
-    let (key, value) = (of(record.key), of(record.value));
+    let (key, value) = (Word::of_field(record.key), Word::of_field(record.value));
     let (timestamp, offset) = (Word::raw(timestamp as u32), Word::of(offset_delta as usize));
     // Attributes before, and the number of headers behind.
     let body = 2 + timestamp.len + offset.len + key.len + key_len + value.len + value_len;
@@ -176,7 +187,7 @@ fn push_field(out: &mut Vec<u8>, field: Option<&[u8]>) {
 }
 
 /// Appends the record's bytes to `out`; `measured` must be what [`measure`] returned for it.
-#[inline]
+#[inline(always)]
 pub fn push(
     out: &mut Vec<u8>,
     record: &Record<'_>,
@@ -184,27 +195,27 @@ pub fn push(
     timestamp_delta: i64,
     measured: Measured,
 ) {
-    let (lead, timestamp, offset, key, value) = match measured.0 {
-        Shape::Short { lead, timestamp, offset, key, value, .. } => {
-            (lead, timestamp, offset, key, value)
+    let (total, lead, timestamp, offset, key, value) = match measured.0 {
+        Shape::Short { total, lead, timestamp, offset, key, value } => {
+            (total, lead, timestamp, offset, key, value)
         }
         Shape::Long { body, .. } => {
             return push_long(out, record, offset_delta, timestamp_delta, body);
         }
     };
-    let mut words = Words::new();
-    words.put(lead);
-    words.skip();
-    words.put(timestamp);
-    words.put(offset);
-    words.put(key);
-    if let Some(key) = record.key {
-        out.extend_from_slice(words.bytes());
-        out.extend_from_slice(key);
-        words = Words::new();
+    if out.capacity() - out.len() < total + SLACK {
+        // The last of a segment, and only that.
+        return push_long(out, record, offset_delta, timestamp_delta, total - lead.len);
     }
-    words.put(value);
-    out.extend_from_slice(words.bytes());
+    Words::of(lead).and_zero().and(timestamp).push_to(out);
+    match record.key {
+        None => Words::of(offset).and(key).and(value).push_to(out),
+        Some(bytes) => {
+            Words::of(offset).and(key).push_to(out);
+            out.extend_from_slice(bytes);
+            Words::of(value).push_to(out);
+        }
+    }
     if let Some(value) = record.value {
         out.extend_from_slice(value);
     }

@@ -149,16 +149,26 @@ fn encoded(parts: &Parts, offset_delta: u32, timestamp_delta: i64) -> Vec<u8> {
     [sint64(body.len() as i64), body].concat()
 }
 
-/// Pushes it into a buffer that has room for what was measured and no more.
+/// Pushes it into buffers behind other bytes, with room for what was measured, a little more, and
+/// plenty: it must come out the same, take no more than was measured, and leave the rest alone.
 fn pushed(parts: &Parts, offset_delta: u32, timestamp_delta: i64) -> Vec<u8> {
-    with_record(parts, |record| {
-        let measured = record::measure(record, offset_delta, timestamp_delta);
-        let mut out = Vec::with_capacity(measured.total());
-        let room = out.capacity();
-        record::push(&mut out, record, offset_delta, timestamp_delta, measured);
-        assert_eq!(out.capacity(), room, "what was measured is what it takes");
-        out
-    })
+    let push = |spare: usize| {
+        with_record(parts, |record| {
+            let measured = record::measure(record, offset_delta, timestamp_delta);
+            let mut out = Vec::with_capacity(1 + measured.total() + spare);
+            let room = out.capacity();
+            out.push(9);
+            record::push(&mut out, record, offset_delta, timestamp_delta, measured);
+            assert_eq!(out.capacity(), room, "what was measured is what it takes");
+            assert_eq!(out.remove(0), 9);
+            out
+        })
+    };
+    let exact = push(0);
+    for spare in [1, 7, 8, 9, 100] {
+        assert!(push(spare) == exact, "with {spare} bytes to spare");
+    }
+    exact
 }
 
 proptest! {

@@ -98,6 +98,20 @@ impl Release {
     }
 }
 
+/// Receipts on their way to the task that awaits them.
+struct Chunk {
+    receipts: Vec<Delivery>,
+    /// For each receipt whose latency is measured, its place and from when that counts.
+    since: Vec<(usize, Instant)>,
+}
+
+impl Chunk {
+    fn new(sample: u64) -> Self {
+        let sampled = CHUNK / usize::try_from(sample).unwrap_or(CHUNK).min(CHUNK) + 1;
+        Self { receipts: Vec::with_capacity(CHUNK), since: Vec::with_capacity(sampled) }
+    }
+}
+
 /// A task of its own awaits the receipts, which reach it in chunks.
 async fn enqueue(
     producer: &Producer,
@@ -105,17 +119,17 @@ async fn enqueue(
     args: &Args,
     load: &Load,
 ) -> Result<Tally, Failure> {
-    let (receipts, mut accepted) =
-        mpsc::channel::<Vec<(Delivery, Option<Instant>)>>((args.window / CHUNK).max(1));
+    let (receipts, mut accepted) = mpsc::channel::<Chunk>((args.window / CHUNK).max(1));
     let watch = tokio::spawn(async move {
         let mut tally = Tally::new();
         while let Some(chunk) = accepted.recv().await {
-            for (delivery, since) in chunk {
+            let mut since = chunk.since.into_iter().peekable();
+            for (at, delivery) in chunk.receipts.into_iter().enumerate() {
                 match delivery.await {
                     Ok(written) => tally.written(written.offset),
                     Err(error) => failed(&mut tally, 1, &error),
                 }
-                if let Some(since) = since {
+                if let Some((_, since)) = since.next_if(|(sampled, _)| *sampled == at) {
                     tally.latencies.add(since.elapsed());
                 }
             }
@@ -123,12 +137,14 @@ async fn enqueue(
         tally
     });
     let mut release = Release::new(args);
-    let mut chunk = Vec::with_capacity(CHUNK);
+    let mut chunk = Chunk::new(args.sample);
     for number in 0..args.records {
-        let since = release.next(number);
-        chunk.push((topic.enqueue(record(load, number)).await?, since));
-        if chunk.len() == CHUNK || release.is_over(number + 1) {
-            let full = std::mem::replace(&mut chunk, Vec::with_capacity(CHUNK));
+        if let Some(since) = release.next(number) {
+            chunk.since.push((chunk.receipts.len(), since));
+        }
+        chunk.receipts.push(topic.enqueue(record(load, number)).await?);
+        if chunk.receipts.len() == CHUNK || release.is_over(number + 1) {
+            let full = std::mem::replace(&mut chunk, Chunk::new(args.sample));
             receipts.send(full).await?;
         }
     }

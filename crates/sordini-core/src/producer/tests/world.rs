@@ -892,7 +892,7 @@ impl World {
 
     // ---- what became of it
 
-    pub(super) fn outcome(&self, id: u64) -> Result<Written, DeliveryError> {
+    pub(super) fn outcome(&self, id: u64) -> Result<Written, Arc<DeliveryError>> {
         let record = &self.records[id as usize];
         let delivery = record.delivery.as_ref().unwrap_or_else(|| panic!("{id} was not accepted"));
         delivery.outcome().unwrap_or_else(|| panic!("record {id} has no outcome"))
@@ -926,7 +926,7 @@ impl World {
     }
 
     pub(super) fn cause(&self, id: u64) -> Cause {
-        self.outcome(id).expect_err("it failed").cause
+        self.outcome(id).expect_err("it failed").cause.clone()
     }
 
     /// All of them were written, each once, in order.
@@ -1008,7 +1008,7 @@ impl World {
         assert!(lost == 0 || self.model.lossy, "A17: {lost} losses were told of, and none was");
     }
 
-    fn check_record(&self, id: u64, tp: &Tp, outcome: Result<Written, DeliveryError>) {
+    fn check_record(&self, id: u64, tp: &Tp, outcome: Result<Written, Arc<DeliveryError>>) {
         let part = self.model.topics.get(&tp.0).and_then(|it| it.parts.get(tp.1 as usize));
         let offsets = part.map(|part| part.log.offsets(id)).unwrap_or_default();
         if self.producer.config().enable_idempotence && !self.model.lossy {
