@@ -324,7 +324,6 @@ impl<'t, 'a, R: Receipt> Submit<'t, 'a, R> {
     /// Appends what could not be appended straight.
     #[inline(never)]
     fn append(&mut self, ahead: Ahead, cx: &mut Context<'_>) -> Poll<Submitted<R>> {
-        self.stage = Stage::Done;
         let mut provision = self.topic.provision().with_ahead(ahead);
         match self.topic.submit(&self.record, R::WANTED, &mut provision) {
             Ok(delivery) => Poll::Ready(Ok(R::of_made(delivery))),
@@ -338,6 +337,7 @@ impl<'t, 'a, R: Receipt> Submit<'t, 'a, R> {
             Stage::New | Stage::Yielding => {
                 self.stage = Stage::Yielding;
                 ready!(pin!(tokio::task::coop::consume_budget()).poll(cx));
+                self.stage = Stage::Done;
                 self.append(Ahead::default(), cx)
             }
             Stage::Waiting(wait) => {

@@ -336,12 +336,10 @@ impl Delivery {
     /// The outcome, if it is known already.
     #[must_use]
     pub fn outcome(&self) -> Option<Result<Written, Arc<DeliveryError>>> {
-        self.of_whole().or_else(|| self.tell(&self.batch.lock()))
-    }
-
-    /// Told without the lock, if all records of the batch had their outcome at once.
-    fn of_whole(&self) -> Option<Result<Written, Arc<DeliveryError>>> {
-        Some(self.tell_place(self.place.index(), self.batch.whole.get()?))
+        match self.batch.whole.get() {
+            Some(outcome) => Some(self.tell_place(self.place.index(), outcome)),
+            None => self.tell(&self.batch.lock()),
+        }
     }
 
     fn tell(&self, inner: &Inner) -> Option<Result<Written, Arc<DeliveryError>>> {

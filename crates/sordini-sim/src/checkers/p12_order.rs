@@ -75,10 +75,9 @@ fn judge(
         let by_name = evidence.naming == Naming::Name && evidence.was_deleted(tp.0);
         let allowed = if evidence.promise.acks == Acks::None {
             connected
-        } else if is_of_an_earlier_id(evidence, tp, record, before) {
-            true
         } else {
-            (!evidence.promise.is_ordered() || by_name || memory == Memory::Lost) && again
+            let unordered = !evidence.promise.is_ordered() || by_name || memory == Memory::Lost;
+            (unordered && again) || is_of_an_earlier_id(evidence, tp, record, before)
         };
         if allowed {
             findings.saw(Anomaly::Reorder, record.id, || {
