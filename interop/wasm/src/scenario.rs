@@ -20,6 +20,7 @@ use sordini_core::producer::io::{Command, Finished, Input, Output, Token};
 use sordini_core::producer::{Components, Producer};
 use sordini_core::record::Record;
 use sordini_core::time::{Clock, Instant, Now, Timestamp};
+use sordini_core::wire::compress::Compressor;
 
 use broker::Broker;
 
@@ -262,7 +263,9 @@ impl World {
                 self.coming.push_back(Coming::Received(conn, answer));
                 self.coming.push_back(Coming::Received(conn, rest));
             }
-            Output::Compress(job) => self.coming.push_back(Coming::Compressed(job.run())),
+            Output::Compress(job) => {
+                self.coming.push_back(Coming::Compressed(job.run(&mut Compressor::default())))
+            }
             Output::Deliver(delivered) => {
                 let (records, outcome) = (&delivered.records, &delivered.outcome);
                 self.hash.add(format!("deliver {records:?} {outcome:?}").as_bytes());

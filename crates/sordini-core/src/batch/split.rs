@@ -11,7 +11,7 @@ use crate::batch::stages::{Meta, Ready, Stamped};
 use crate::config::Codec;
 use crate::memory::Memory;
 use crate::wire::batch_header::Stamp;
-use crate::wire::compress::compress;
+use crate::wire::compress::Compressor;
 use crate::wire::varint;
 
 /// Why a batch could not be cut. Its bytes are this process's own, so this is a defect here or a
@@ -79,7 +79,7 @@ impl Cut {
 
     /// The records section as it is to be sent, with its codec.
     fn pack(self, codec: Codec, level: Option<i32>) -> (Codec, Vec<u8>) {
-        match compress(codec, level, [&self.bytes[..]]) {
+        match Compressor::default().compress(codec, level, [&self.bytes[..]]) {
             Ok(packed) if packed.len() < self.bytes.len() => (codec, packed),
             _ => (Codec::None, self.bytes),
         }
@@ -178,7 +178,9 @@ mod tests {
         let mut gained_nothing = 0;
         for run in 0..100 {
             let bytes = [&noise[..], &vec![0; run]].concat();
-            let packed = compress(Codec::Lz4, None, [&bytes[..]]).expect("it compresses");
+            let packed = Compressor::default()
+                .compress(Codec::Lz4, None, [&bytes[..]])
+                .expect("it compresses");
             gained_nothing += usize::from(packed.len() == bytes.len());
             let saves = packed.len() < bytes.len();
             let expected = if saves { (Codec::Lz4, packed) } else { (Codec::None, bytes.clone()) };

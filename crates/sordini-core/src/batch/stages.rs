@@ -14,7 +14,7 @@ use crate::error::Obstacle;
 use crate::memory::Memory;
 use crate::time::Instant;
 use crate::wire::batch_header::{self, Contents, Stamp};
-use crate::wire::compress::{self, CompressError};
+use crate::wire::compress::{self, CompressError, Compressor};
 
 /// What stays with a batch through all its states.
 #[derive(Debug)]
@@ -140,9 +140,9 @@ impl Job {
     /// Compresses. Where the codec fails, panics, or gains nothing, the batch stays as it is: a
     /// batch that cannot be compressed is still delivered.
     #[must_use]
-    pub fn run(self) -> Compressed {
+    pub fn run(self, compressor: &mut Compressor) -> Compressed {
         let (codec, level) = (self.codec, self.level);
-        self.run_with(|body| compress::compress(codec, level, body.parts()))
+        self.run_with(|body| compressor.compress(codec, level, body.parts()))
     }
 
     /// As `run`, with another codec in its place.

@@ -18,6 +18,7 @@ use crate::memory::Memory;
 use crate::record::{Header, Record};
 use crate::time::{Instant, Now, Timestamp};
 use crate::wire::batch_header::Stamp;
+use crate::wire::compress::Compressor;
 use crate::wire::record::upper_bound;
 
 const CODECS: [Codec; 5] = [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
@@ -46,7 +47,9 @@ fn ready(memory: &Arc<Memory>, batch: Sealed, codec: Codec) -> Ready {
     }
     let id = JobId { topic: 0, partition: 4, batch: batch.id };
     let (compressing, body) = batch.into_compressing();
-    compressing.into_ready(Job::new(id, body, codec, None, Arc::clone(memory)).run())
+    compressing.into_ready(
+        Job::new(id, body, codec, None, Arc::clone(memory)).run(&mut Compressor::default()),
+    )
 }
 
 fn bytes(batch: &Stamped) -> Vec<u8> {
@@ -316,7 +319,16 @@ fn a_codec_must_save_a_byte_and_may_fail() {
     let len = job().len();
     assert!(len > 5 && !job().is_empty());
     let nothing = Body(Vec::new());
-    assert!(Job::new(job().run().id, nothing, Codec::Lz4, None, Arc::clone(&memory)).is_empty());
+    assert!(
+        Job::new(
+            job().run(&mut Compressor::default()).id,
+            nothing,
+            Codec::Lz4,
+            None,
+            Arc::clone(&memory)
+        )
+        .is_empty()
+    );
     for (made, codec) in [(len - 1, Codec::Lz4), (len, Codec::None), (len + 1, Codec::None)] {
         let done = job().run_with(|_| Ok(vec![0; made]));
         assert_eq!((done.codec, done.body.len()), (codec, made.min(len)));

@@ -56,6 +56,9 @@ impl Acks {
     }
 }
 
+/// What `compression.zstd.level` is unless it is set.
+pub(crate) const ZSTD_LEVEL: i32 = 2;
+
 /// How batches are compressed: `compression.type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[allow(clippy::exhaustive_enums, reason = "record batch v2 has these five codecs")]
@@ -177,7 +180,8 @@ pub struct Config {
     pub compression_gzip_level: i32,
     /// `compression.lz4.level`: 1 to 17; default 9.
     pub compression_lz4_level: i32,
-    /// `compression.zstd.level`: -131 072 to 22; default 3.
+    /// `compression.zstd.level`: -131 072 to 22; default 2, where Kafka's is 3: that takes
+    /// twice as long here, and pays for prose, but not for small records. What is below -7 works as that, what is above 4 as 4.
     pub compression_zstd_level: i32,
     /// `partitioner.class`: one of the built-in ones by Java's class name.
     pub partitioner_class: PartitionerKind,
@@ -225,7 +229,7 @@ impl Default for Config {
             compression_type: Codec::None,
             compression_gzip_level: -1,
             compression_lz4_level: 9,
-            compression_zstd_level: 3,
+            compression_zstd_level: ZSTD_LEVEL,
             partitioner_class: PartitionerKind::Default,
             partitioner_ignore_keys: false,
             allow_auto_create_topics: true,

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use sordini_protocol::records::{Batch, Compression, decompress};
 
 use super::batch_header::{self, Contents, Stamp};
-use super::compress::compress;
+use super::compress::{CompressError, Compressor};
 use super::{crc32c, record, varint};
 use crate::config::Codec;
 use crate::record::{Header, Record};
@@ -304,8 +304,37 @@ fn compressible() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![text.prop_map(String::into_bytes), noise]
 }
 
+fn compress<'a>(
+    codec: Codec,
+    level: Option<i32>,
+    parts: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<Vec<u8>, CompressError> {
+    Compressor::default().compress(codec, level, parts)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn what_was_compressed_before_does_not_show(batches in prop::collection::vec(compressible(), 2..5)) {
+        let mut compressor = Compressor::default();
+        for bytes in &batches {
+            for codec in CODECS {
+                let reused = compressor.compress(codec, None, bytes.chunks(40_000));
+                prop_assert_eq!(reused, compress(codec, None, bytes.chunks(40_000)));
+            }
+        }
+    }
+
+    #[test]
+    fn lz4_takes_parts_of_any_size(sizes in prop::collection::vec(0..150_000usize, 0..8)) {
+        let parts: Vec<Vec<u8>> = sizes.iter().map(|size| (0..*size).map(|at| (at / 7) as u8).collect()).collect();
+        let bytes = parts.concat();
+        let packed = compress(Codec::Lz4, None, parts.iter().map(Vec::as_slice)).expect("lz4");
+        prop_assert_eq!(foreign(Codec::Lz4, &packed), &bytes[..]);
+        let plain = decompress(protocol_codec(Codec::Lz4), &packed, bytes.len());
+        prop_assert_eq!(&*plain.expect("our own reader"), &bytes[..]);
+    }
+
     #[test]
     fn what_is_compressed_is_read_back_by_us_and_by_others(
         bytes in compressible(),

@@ -20,6 +20,7 @@ use sordini_broker::{Cluster, ClusterConfig, ClusterTrace, FaultHandle, Peer, Pe
 use sordini_core::batch::stages::Compressed;
 use sordini_core::config::Config;
 use sordini_core::time::Instant;
+use sordini_core::wire::compress::Compressor;
 use sordini_protocol::Uuid;
 
 use crate::book::{Book, Instance};
@@ -117,6 +118,7 @@ pub(crate) struct World<'a> {
     peer_rules: Vec<PeerRule>,
     peer_rng: Rng,
     codec_delay: Duration,
+    compressor: Compressor,
     /// Nodes of which so many answers go out twice, and the fault that makes them.
     doubled: BTreeMap<i32, (usize, u16)>,
     /// Orders to nodes, by the fault.
@@ -186,6 +188,7 @@ impl<'a> World<'a> {
             peer_rules: Vec::new(),
             peer_rng: Rng::stream(plan.seed, 21),
             codec_delay: Duration::from_micros(20),
+            compressor: Compressor::default(),
             doubled: BTreeMap::new(),
             orders: BTreeMap::new(),
             felt: BTreeSet::new(),

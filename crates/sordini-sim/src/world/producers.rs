@@ -305,7 +305,8 @@ impl World<'_> {
             Output::Transmit { conn, frame } => self.transmit(client, conn, &frame),
             Output::Compress(job) => {
                 let delay = self.codec_delay;
-                self.after(delay, Event::Compressed(client, job.run()));
+                let compressed = job.run(&mut self.compressor);
+                self.after(delay, Event::Compressed(client, compressed));
             }
             Output::Deliver(delivered) => self.deliver(client, delivered),
             Output::Finish { token, result } => {

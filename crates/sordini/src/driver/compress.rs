@@ -6,6 +6,7 @@ use std::thread;
 
 use sordini_core::accumulator::ready::Wake;
 use sordini_core::batch::stages::{Compressed, Job};
+use sordini_core::wire::compress::Compressor;
 
 use crate::shared::Bell;
 
@@ -21,11 +22,14 @@ pub(super) struct Compressors {
     running: usize,
     most: usize,
     inline: Vec<Compressed>,
+    compressor: Compressor,
     done: Arc<Done>,
 }
 
 struct Done {
     results: Mutex<Vec<Option<Compressed>>>,
+    /// Those that no job uses just now.
+    idle: Mutex<Vec<Compressor>>,
     bell: Arc<Bell>,
 }
 
@@ -37,7 +41,10 @@ struct Report {
 
 impl Report {
     fn run(mut self, job: Job) {
-        self.result = Some(job.run());
+        let idle = || self.done.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut compressor = idle().pop().unwrap_or_default();
+        self.result = Some(job.run(&mut compressor));
+        idle().push(compressor);
     }
 }
 
@@ -56,13 +63,14 @@ impl Compressors {
             running: 0,
             most: thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS),
             inline: Vec::new(),
-            done: Arc::new(Done { results: Mutex::default(), bell }),
+            compressor: Compressor::default(),
+            done: Arc::new(Done { results: Mutex::default(), idle: Mutex::default(), bell }),
         }
     }
 
     pub(super) fn start(&mut self, job: Job) {
         if job.len() <= INLINE {
-            self.inline.push(job.run());
+            self.inline.push(job.run(&mut self.compressor));
             self.done.bell.wake();
         } else {
             self.waiting.push_back(job);

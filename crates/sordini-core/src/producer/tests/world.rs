@@ -36,6 +36,7 @@ use crate::record::Record;
 use crate::sequencing::slot::Slot;
 use crate::time::{Clock, Instant, Now, Timestamp};
 use crate::wire::batch_header;
+use crate::wire::compress::Compressor;
 
 /// A wall clock's distance from the monotonic one, in milliseconds.
 const EPOCH: i64 = 1_700_000_000_000;
@@ -395,7 +396,7 @@ impl World {
                 let compressed = if self.net.codec_panics {
                     job.run_with(|_| panic!("a codec, as ordered"))
                 } else {
-                    job.run()
+                    job.run(&mut Compressor::default())
                 };
                 self.after(delay, Event::Compressed(compressed));
             }
