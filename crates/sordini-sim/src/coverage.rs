@@ -79,6 +79,7 @@ const EXPECTED: &[&str] = &[
     "core: transaction aborted, refused",
     "core: transaction aborted, timed out",
     "core: transaction committed",
+    "core: transaction held for markers",
     "core: transaction's outcome unknown for ever",
     "core: written",
     "net: a connection to a machine that is off",
@@ -197,6 +198,7 @@ impl Coverage {
             Trace::DataLoss { .. } => "core: data loss told",
             Trace::ProducerId { .. } => "core: producer id",
             Trace::TopicGone { .. } => "core: topic gone",
+            Trace::TransactionHeld { .. } => "core: transaction held for markers",
             Trace::Fatal(_) => "core: fatal",
             _ => return,
         };

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sordini_protocol::ErrorCode;
 
@@ -301,6 +302,12 @@ pub enum Trace {
     },
     /// A transaction was begun.
     TransactionBegun(TransactionNumber),
+    /// The first batches of the transaction that was just begun wait until the markers of the one
+    /// before should be written (KIP-890).
+    TransactionHeld {
+        /// How long.
+        hold: Duration,
+    },
     /// A transaction has ended, whoever still waits for that.
     TransactionEnded {
         /// Which.

@@ -276,6 +276,7 @@ impl Producer {
             }
         }
         let answers = self.match_answers(&asked, response)?;
+        self.note_answer(&answers);
         for ((key, slot), answer) in asked.entries.into_iter().zip(answers) {
             if let Some(place) = self.place_in_flight(key, slot, request) {
                 self.on_answer(key, place, node, &answer);

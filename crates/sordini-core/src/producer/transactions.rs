@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sordini_protocol::ErrorCode;
+use sordini_protocol::messages::produce::PartitionProduceResponse;
 
 use crate::accumulator::number::TransactionNumber;
 use crate::batch::BatchId;
@@ -19,6 +20,7 @@ use crate::sequencing::slot::Slot;
 use crate::time::Instant;
 use crate::token::Waiter;
 use crate::transaction::error::{AbortCause, TransactionError};
+use crate::transaction::pace::Met;
 use crate::transaction::state::Protocol;
 use crate::transaction::waits::Unwritten;
 use crate::transaction::{Effect, Reply, Transactions};
@@ -123,6 +125,7 @@ impl Producer {
                 self.accumulator.admit_only(number);
                 self.trace(Trace::TransactionBegun(number));
             }
+            Effect::Hold(hold) => self.trace(Trace::TransactionHeld { hold }),
             Effect::Seal => {
                 self.accumulator.admit_only(TransactionNumber::CLOSED);
                 self.seal_before(BatchId(u64::MAX));
@@ -190,8 +193,19 @@ impl Producer {
     /// Batches were handed to a connection.
     pub(super) fn note_produced(&mut self) {
         if let Some(transactions) = &mut self.transactions {
-            transactions.produced();
+            transactions.produced(self.now);
         }
+    }
+
+    /// A request with batches was answered.
+    pub(super) fn note_answer(&mut self, answers: &[PartitionProduceResponse]) {
+        let Some(transactions) = &mut self.transactions else { return };
+        let concurrent = ErrorCode::ConcurrentTransactions.code();
+        let met = match answers.iter().any(|answer| answer.error_code == concurrent) {
+            true => Met::Markers,
+            false => Met::Nothing,
+        };
+        transactions.heard(self.now, met);
     }
 
     /// Nobody knows whether a batch's request was carried out, or still will be.
@@ -219,6 +233,11 @@ impl Producer {
     /// Moves transactions on as far as they go without an answer, and asks what they want asked.
     pub(super) fn transact(&mut self) {
         self.apply_effects();
+        let released =
+            self.transactions.as_mut().map(|transactions| transactions.release(self.now));
+        for key in released.into_iter().flatten() {
+            self.touch(key);
+        }
         let Some(transactions) = &self.transactions else { return };
         if transactions.is_draining() && self.is_drained() {
             let gaps = self.partitions.values().any(|partition| partition.line.is_broken());

@@ -143,6 +143,9 @@ impl Transactions {
             Answer::Partitions(results) => self.on_partitions(ask, &results, moment),
             Answer::Done(next) => {
                 self.known_at = moment.now;
+                if matches!(ask, Ask::EndTxn { .. }) {
+                    self.opens_at = moment.now.saturating_add(self.pace.hold());
+                }
                 self.on_done(ask, next);
             }
             Answer::Described(described) => self.on_described(Some(&described), moment),

@@ -8,6 +8,7 @@ use crate::sequencing::line::ProducerIdentity;
 use crate::time::Instant;
 use crate::transaction::errand::{AskId, Errand};
 use crate::transaction::offsets::GroupOffsets;
+use crate::transaction::pace::Opening;
 use crate::transaction::state::{
     Checking, Direction, Ending, Enrolment, Initializing, Inquiring, Involved, Offsets, Open,
     Place, Protocol, State, Step,
@@ -93,7 +94,7 @@ impl Transactions {
         asks
     }
 
-    /// When there is something more to be asked than now.
+    /// When there is something more to be asked, or sent, than now.
     #[must_use]
     pub fn next_ask(&self, now: Instant) -> Option<Instant> {
         let errands = self.errands();
@@ -104,7 +105,11 @@ impl Transactions {
             };
             Some(errand.next()?.max(found))
         });
-        at.filter(|at| *at > now).min()
+        let held = self.state.open().and_then(|open| match open.opening {
+            Opening::Held(until) => Some(until),
+            _ => None,
+        });
+        at.chain(held).filter(|at| *at > now).min()
     }
 
     /// The coordinator that answers, and the request that finds it.

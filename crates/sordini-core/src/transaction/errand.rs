@@ -15,7 +15,7 @@ pub type Bounds = (Duration, Duration);
 
 /// While a transaction before this one is being completed, asking again soon pays: it takes
 /// milliseconds.
-const SHORT: Duration = Duration::from_millis(20);
+const SHORT: Duration = Duration::from_millis(2);
 
 /// Where the asking stands.
 #[derive(Debug, Default)]

@@ -16,6 +16,8 @@ pub mod errand;
 
 pub mod reaction;
 
+pub mod pace;
+
 pub mod state;
 
 mod answers;
@@ -39,6 +41,7 @@ use crate::transaction::error::{
     AbortCause, Ended, FatalError, TransactionError, TransactionOutcome,
 };
 use crate::transaction::offsets::GroupOffsets;
+use crate::transaction::pace::{Met, Opening, Pace};
 use crate::transaction::state::{
     Checking, Direction, Doomed, Draining, Ending, Enrolment, Initializing, Involved, Offsets,
     Open, Place, Protocol, Ready, State, Step, Stragglers, Worn,
@@ -102,6 +105,8 @@ pub enum Effect {
     Identify(ProducerIdentity),
     /// Accept the records of this transaction, and no others.
     Admit(TransactionNumber),
+    /// Its first batches are held for so long.
+    Hold(Duration),
     /// Accept no more records, and send what was accepted without waiting for linger.
     Seal,
     /// Fail what is queued or waits for a retry; what is in flight is waited for.
@@ -133,6 +138,9 @@ pub struct Transactions {
     obstacle: Obstacle,
     /// When the coordinator last took this producer for its own.
     known_at: Instant,
+    pace: Pace,
+    /// Before when no batch of the next transaction is to go.
+    opens_at: Instant,
     effects: Vec<Effect>,
 }
 
@@ -153,6 +161,8 @@ impl Transactions {
             groups: BTreeMap::new(),
             obstacle: Obstacle::NoAnswer,
             known_at: Instant::ZERO,
+            pace: Pace::default(),
+            opens_at: Instant::ZERO,
             effects: Vec::new(),
         }
     }
@@ -245,9 +255,15 @@ impl Transactions {
                 let number = self.last.next();
                 self.last = number;
                 self.beginner = None;
-                let open = Open::new(number, ready.identity, protocol, now);
+                let mut open = Open::new(number, ready.identity, protocol, now);
+                let hold = self.opens_at.saturating_since(now);
+                let hold = (protocol == Protocol::Two && !hold.is_zero()).then_some(hold);
+                if hold.is_some() {
+                    open.opening = Opening::Held(self.opens_at);
+                }
                 self.step(|_, effects| {
                     effects.push(Effect::Admit(number));
+                    effects.extend(hold.map(Effect::Hold));
                     State::Open(open)
                 });
                 self.answer(waiter, Reply::Begun(Ok(number)));
@@ -300,9 +316,10 @@ impl Transactions {
             | State::Draining(Draining { open, direction: Direction::Commit }) => open,
             _ => return,
         };
-        let first = match open.protocol {
-            Protocol::One => Enrolment::Wanted,
-            Protocol::Two => Enrolment::Added,
+        let first = match (open.protocol, open.opening) {
+            (Protocol::One, _) => Enrolment::Wanted,
+            (Protocol::Two, Opening::Held(_)) => Enrolment::Held,
+            (Protocol::Two, _) => Enrolment::Added,
         };
         open.partitions.entry(place).or_insert(first);
     }
@@ -328,10 +345,40 @@ impl Transactions {
         )
     }
 
+    /// The partitions whose batches were held until now, and may be sent.
+    pub fn release(&mut self, now: Instant) -> Vec<Place> {
+        let Some(open) = self.state.open_mut() else { return Vec::new() };
+        if !matches!(open.opening, Opening::Held(until) if until <= now) {
+            return Vec::new();
+        }
+        open.opening = Opening::Unsent;
+        let held = open.partitions.iter_mut().filter(|(_, at)| **at == Enrolment::Held);
+        held.map(|(place, at)| {
+            *at = Enrolment::Added;
+            *place
+        })
+        .collect()
+    }
+
     /// A batch of the transaction was handed to a connection.
-    pub fn produced(&mut self) {
+    pub fn produced(&mut self, now: Instant) {
         if let Some(open) = self.state.open_mut() {
             open.involved = Involved::Perhaps;
+            if open.opening == Opening::Unsent {
+                open.opening = Opening::Sent(now);
+            }
+        }
+    }
+
+    /// A request with batches was answered.
+    pub fn heard(&mut self, now: Instant, met: Met) {
+        if let Some(open) = self.state.open_mut()
+            && let Opening::Sent(sent) = open.opening
+        {
+            open.opening = Opening::Over;
+            if open.protocol == Protocol::Two {
+                self.pace.learn(now.saturating_since(sent), met);
+            }
         }
     }
 
@@ -343,6 +390,10 @@ impl Transactions {
         }
         if let Some(open) = self.state.open_mut() {
             open.stragglers = Stragglers::Possible;
+            // How long a connection took to break tells nothing of markers.
+            if let Opening::Sent(_) = open.opening {
+                open.opening = Opening::Over;
+            }
         }
         self.step(|state, _| match state {
             State::Ending(ending) => {

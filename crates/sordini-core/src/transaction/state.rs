@@ -13,6 +13,7 @@ use crate::token::Waiter;
 use crate::transaction::errand::Errand;
 use crate::transaction::error::{AbortCause, FatalError};
 use crate::transaction::offsets::GroupOffsets;
+use crate::transaction::pace::Opening;
 
 /// Which of the two protocols a transaction follows, for all of its length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +100,8 @@ pub struct Worn {
 /// How far the coordinator is with a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Enrolment {
+    /// A record was accepted, and its batch waits for the markers of the transaction before.
+    Held,
     /// A record was accepted.
     Wanted,
     /// It was asked to take it in.
@@ -156,6 +159,8 @@ pub struct Open {
     pub protocol: Protocol,
     /// When it was begun.
     pub began: Instant,
+    /// How far it is with its first batch.
+    pub opening: Opening,
     /// Its partitions.
     pub partitions: BTreeMap<Place, Enrolment>,
     /// AddPartitionsToTxn.
@@ -269,6 +274,7 @@ impl Open {
             identity,
             protocol,
             began,
+            opening: Opening::Unsent,
             partitions: BTreeMap::new(),
             adding: Errand::default(),
             offsets: VecDeque::new(),

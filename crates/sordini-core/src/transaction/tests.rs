@@ -159,7 +159,7 @@ impl Desk {
             self.give(&ask, Answer::Partitions(added));
         }
         assert!(self.transactions.may_send((0, 0)));
-        self.transactions.produced();
+        self.transactions.produced(self.now);
     }
 
     pub(super) fn identity(&self) -> ProducerIdentity {

@@ -155,6 +155,27 @@ fn e7_what_meets_a_transaction_that_is_being_completed_waits_a_little() {
     }
 }
 
+/// KIP-890: Kafka makes a batch wait that comes before the markers of the transaction before. What
+/// is held for them is in its own transaction still, whatever becomes of it meanwhile.
+#[test]
+fn e7_what_is_held_for_the_markers_before_it_belongs_to_its_own_transaction() {
+    for habit in [0, 400] {
+        let mut script = transactional(1, 2);
+        for at in (500..5000).step_by(600) {
+            let told = asked(1, ApiKey::Produce, 1, 1, Twist::Error(E::ConcurrentTransactions));
+            let slow = asked(1, ApiKey::Produce, 1, 1, Twist::Hold(25));
+            let lost = asked(1, ApiKey::EndTxn, 1, 1, Twist::CloseAfter);
+            script = script.during(at, at + 200, told).during(at + 200, at + 400, slow);
+            script = script.during(at + 400, at + 600, lost);
+        }
+        let script = habits(script, |habits| {
+            (habits.aborts, habits.dropped) = (habit, habit / 2);
+            habits.pause = 100;
+        });
+        went_on(script).saw("core: transaction held for markers");
+    }
+}
+
 /// KAFKA-5364: some of the partitions could not be added.
 #[test]
 fn e8_no_batch_goes_where_its_partition_was_not_added() {

@@ -115,7 +115,8 @@ impl Life {
                 let place = (0, self.draw(4) as i32);
                 self.desk.transactions.enroll(place);
                 if self.desk.transactions.may_send(place) {
-                    self.desk.transactions.produced();
+                    let now = self.desk.now;
+                    self.desk.transactions.produced(now);
                 }
             }
             3 if self.draw(8) == 0 => self.desk.transactions.batch_failed(&failure()),

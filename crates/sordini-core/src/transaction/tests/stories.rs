@@ -30,6 +30,45 @@ fn the_new_protocol_asks_nobody_before_batches_go() {
     assert_eq!(desk.asks(), []);
 }
 
+/// KIP-890: a broker that is given a batch before the markers of the transaction before are there
+/// makes it wait for 20 ms.
+#[test]
+fn the_new_protocol_holds_a_first_batch_for_the_markers_once_it_has_met_them() {
+    let mut desk = Desk::ready(Protocol::Two);
+    let mut epoch = 0;
+    // From one transaction to the next: its first batch is answered after so many milliseconds.
+    let mut through = |desk: &mut Desk, millis: u64| {
+        let number = desk.begin();
+        desk.transactions.enroll((0, 0));
+        desk.transactions.enroll((0, 1));
+        let began = desk.now;
+        if !desk.transactions.may_send((0, 0)) {
+            assert_eq!(desk.transactions.release(desk.now), []);
+            desk.wait();
+            assert_eq!(desk.transactions.release(desk.now), [(0, 0), (0, 1)]);
+        }
+        assert!(desk.transactions.may_send((0, 0)) && desk.transactions.may_send((0, 1)));
+        let held = desk.now.saturating_since(began);
+        desk.transactions.produced(desk.now);
+        desk.now = desk.now.saturating_add(Duration::from_millis(millis));
+        desk.transactions.heard(desk.now, pace::Met::Nothing);
+        let ended = desk.commit(number);
+        desk.drained(false);
+        let next = Answer::Done(Some(identity(7, epoch + 1)));
+        desk.give(&end(identity(7, epoch), Protocol::Two, true), next);
+        assert_eq!(desk.outcome(ended), Some((TransactionOutcome::Committed, false)));
+        epoch += 1;
+        held
+    };
+    assert_eq!(through(&mut desk, 2), Duration::ZERO);
+    assert_eq!(through(&mut desk, 22), Duration::ZERO);
+    let held = through(&mut desk, 2);
+    assert!(held > Duration::ZERO && held < Duration::from_millis(2), "{held:?}");
+    // An application that takes its time waits for nothing.
+    desk.now = desk.now.saturating_add(Duration::from_millis(5));
+    assert_eq!(through(&mut desk, 2), Duration::ZERO);
+}
+
 /// E8: a partition that was refused for another's sake is asked for again, and one that was taken
 /// in stays so.
 #[test]
