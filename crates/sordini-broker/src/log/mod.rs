@@ -15,6 +15,7 @@ pub mod batch;
 pub mod epochs;
 pub mod index;
 pub mod marker;
+mod medium;
 pub mod producers;
 mod read;
 mod recovery;
@@ -35,6 +36,7 @@ use crate::topic_config::TopicConfig;
 use batch::{HEADER_LEN, Header, NO_PRODUCER_ID};
 use epochs::LeaderEpochs;
 use marker::Marker;
+use medium::Medium;
 use producers::{BatchMeta, Check, Producers, Refusal};
 use segment::Segment;
 use verification::{Guard, ToVerify};
@@ -153,6 +155,7 @@ pub struct PartitionLog {
     snapshot_at: i64,
     /// The active segment's bytes that no sync has covered.
     dirty: bool,
+    medium: Medium,
     offline: Option<String>,
 }
 
@@ -386,6 +389,7 @@ impl PartitionLog {
         wall_ms: i64,
     ) -> Result<(), LogError> {
         self.write(storage, header, body)?;
+        self.medium.works(&self.dir);
         self.log_end = header.last_offset() + 1;
         let marker = Marker::read(header, body);
         let aborted = self.producers.note(header, marker.as_ref(), wall_ms);
@@ -410,7 +414,7 @@ impl PartitionLog {
             if let Err(second) = storage.truncate(&path, active.size) {
                 self.offline = Some(format!("{error}; then, cutting off the torn batch: {second}"));
             }
-            return Err(self.storage_error(error));
+            return Err(self.write_error(error));
         }
         active.note(header, (HEADER_LEN + body.len()) as u64);
         self.dirty = true;
@@ -445,7 +449,7 @@ impl PartitionLog {
     /// As the medium fails; the log is then as it was before.
     pub fn roll(&mut self, storage: &mut dyn Storage, wall_ms: i64) -> Result<(), LogError> {
         self.ensure_online()?;
-        self.try_roll(storage, wall_ms).map_err(|e| self.storage_error(e))
+        self.try_roll(storage, wall_ms).map_err(|e| self.write_error(e))
     }
 
     fn try_roll(&mut self, storage: &mut dyn Storage, wall_ms: i64) -> io::Result<()> {
@@ -513,7 +517,7 @@ impl PartitionLog {
         }
         let Some(active) = self.segments.last() else { return Ok(()) };
         let synced = storage.sync(&active.log_path());
-        settle(&mut self.offline, synced).map_err(|e| self.storage_error(e))?;
+        settle(&mut self.offline, synced).map_err(|e| self.write_error(e))?;
         self.dirty = false;
         Ok(())
     }
@@ -551,6 +555,11 @@ impl PartitionLog {
                 Err(LogError::Offline { dir: self.dir.clone(), reason: reason.clone() })
             }
         }
+    }
+
+    fn write_error(&mut self, source: io::Error) -> LogError {
+        self.medium.failed(&self.dir, &source);
+        self.storage_error(source)
     }
 
     fn storage_error(&self, source: io::Error) -> LogError {

@@ -7,6 +7,7 @@ use sordini_protocol::mutant;
 
 use super::aborted::{self, AbortedTransaction};
 use super::epochs::{self, LeaderEpochs};
+use super::medium::Medium;
 use super::producers::Producers;
 use super::scan::{Depth, Scan};
 use super::segment::{Cut, Damage, Segment, offset_of};
@@ -60,6 +61,7 @@ impl PartitionLog {
             recovery_point: recovery_point.max(0),
             snapshot_at: -1,
             dirty: false,
+            medium: Medium::Works,
             offline: None,
         };
         let mut report = Recovery::default();

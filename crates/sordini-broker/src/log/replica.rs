@@ -32,7 +32,7 @@ impl PartitionLog {
         self.roll_if_due(storage, &header, bytes.len() as u64, wall_ms)?;
         // The epoch comes first: a batch whose epoch nobody knows could not be cut off later.
         if self.epochs.assign(header.leader_epoch(), self.log_end) {
-            self.write_epochs(storage).map_err(|e| self.storage_error(e))?;
+            self.write_epochs(storage).map_err(|e| self.write_error(e))?;
         }
         self.store(storage, &header, &bytes[HEADER_LEN..], wall_ms)
     }
@@ -78,7 +78,7 @@ impl PartitionLog {
     fn offline_unless(&mut self, done: io::Result<()>, what: &str) -> Result<(), LogError> {
         done.map_err(|error| {
             self.offline = Some(format!("{what} failed: {error}"));
-            self.storage_error(error)
+            self.write_error(error)
         })
     }
 

@@ -32,11 +32,11 @@ fn open_with(
     (log, report)
 }
 
-fn open(storage: &mut dyn Storage, settings: &[(&str, &str)]) -> PartitionLog {
+pub(super) fn open(storage: &mut dyn Storage, settings: &[(&str, &str)]) -> PartitionLog {
     open_with(storage, options(settings), false).0
 }
 
-fn append(
+pub(super) fn append(
     log: &mut PartitionLog,
     storage: &mut dyn Storage,
     batch: &TestBatch,
