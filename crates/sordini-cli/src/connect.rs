@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use sordini::SendError;
 use sordini::fetch::Settings;
+use sordini::{Config, SendError};
 
 use crate::exit::Failure;
 use crate::terminal;
@@ -106,6 +106,15 @@ pub(crate) fn explained(error: &SendError) -> String {
         }
         _ => error.to_string(),
     }
+}
+
+/// What a command that appends goes on with after the first signal, and for how long.
+pub(crate) fn waited_for(config: &Config) -> String {
+    format!(
+        "stopping: what was accepted is delivered, or given up within {} ms (delivery.timeout.ms); \
+         a second Ctrl-C ends at once, and leaves open what became of it",
+        config.delivery_timeout.as_millis()
+    )
 }
 
 /// A topic's name by the rule of Kafka's brokers; for clap, so that a name that no topic can have

@@ -34,7 +34,8 @@ pub(crate) fn start(verbosity: u8, told: Told) -> Result<(), Failure> {
     let directives = asked.unwrap_or_else(|| {
         let level = match verbosity {
             0 if told == Told::Everything => "off",
-            0 => "warn",
+            // Who was warned of a trouble is told that it is over.
+            0 => "warn,sordini::trouble=info,sordini_broker::trouble=info",
             1 => "info",
             2 => "debug",
             _ => "trace",

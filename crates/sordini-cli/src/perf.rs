@@ -6,7 +6,7 @@ use serde::Serialize;
 use sordini::{BuildError, Producer, Record, Topic};
 use tokio::task::JoinSet;
 
-use crate::connect::{Said, explained, parse_topic};
+use crate::connect::{Said, explained, parse_topic, waited_for};
 use crate::exit::{FAILED, Failure, Outcome};
 use crate::output::print_line;
 use crate::signals::Signals;
@@ -127,6 +127,7 @@ impl Latency {
 pub(crate) async fn run(args: Args) -> Outcome {
     let mut signals = Signals::listen(terminal::clear).map_err(Failure::failed)?;
     let producer = producer(&args).await?;
+    signals.announce(waited_for(producer.config()));
     let topic = producer.topic(&args.topic).map_err(Failure::usage)?;
     // Finding the cluster is no part of what is measured.
     tokio::select! {

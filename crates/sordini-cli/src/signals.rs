@@ -6,6 +6,8 @@ use std::io;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::terminal;
+
 /// What was asked of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
@@ -45,6 +47,16 @@ impl Signals {
             std::process::exit(second.exit_code().into());
         });
         Ok(Self(receiver))
+    }
+
+    /// Has `text` said as soon as the first signal comes: what is still waited for, and that a
+    /// second signal ends that.
+    pub(crate) fn announce(&self, text: String) {
+        let mut signals = self.clone();
+        tokio::spawn(async move {
+            signals.wait().await;
+            terminal::note(text);
+        });
     }
 
     /// The first signal, once it came.

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::thread;
 
-use support::{Desk, lines, numbers, sorted, text, wait_for};
+use support::{Desk, Lines, lines, numbers, sorted, text, wait_for};
 
 /// Settings that give up soon.
 const HASTE: [&str; 6] =
@@ -441,11 +441,39 @@ fn the_second_signal_ends_at_once() {
     // Accepted, and nobody there to take it for the two minutes of delivery.timeout.ms.
     input.write_all(b"2\n").expect("it reads");
     thread::sleep(std::time::Duration::from_millis(300));
+    let stderr = produce.stderr();
     produce.signal("INT");
-    thread::sleep(std::time::Duration::from_millis(300));
+    support::read_until(stderr, |line| {
+        line.contains("a second Ctrl-C ends at once") && line.contains("delivery.timeout.ms")
+    });
     produce.signal("TERM");
     let ended = produce.end().expect(143);
     assert_eq!(ended.stdout(), b"", "there is no summary");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_stays_full_is_told_while_records_wait_for_it_and_so_is_its_end() {
+    let desk = Desk::new();
+    let listen = ["serve", "--listen", "127.0.0.1:0", "--data", "data", "--partitions", "1"];
+    let mut broker = support::Serving::new(desk.start_on_a_small_disk(&listen));
+    let address = broker.address.clone();
+    let mut produce = desk.start(&["produce", "t", "-b", &address, "-X", "batch.size=20000"]);
+    let stderr = Lines::of(produce.stderr());
+    produce.stdin().write_all(numbers(50_000).as_bytes()).expect("it reads");
+    let trouble = stderr.next_with("not been taken");
+    broker.make_room();
+    stderr.next_with("taken again");
+    produce.end().expect(0);
+    let rest = stderr.rest();
+    assert!(!rest.iter().any(|line| line.contains("taken")), "once: {rest:?}");
+    let ended =
+        broker.terminate().expect_error(0, &["t-0", "KAFKA_STORAGE_ERROR", "written again"]);
+    assert_eq!(ended.stderr().matches("can't be written").count(), 1, "{}", ended.stderr());
+    for part in ["WARN", "KAFKA_STORAGE_ERROR", "topic=t partition=0", "delivery.timeout.ms=120000"]
+    {
+        assert!(trouble.contains(part), "{part}: {trouble}");
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use sordini::{Config, Guarantees, InitError, Producer, ProducerBuilder, SendError};
 use sordini_protocol::quote::quoted;
 
-use crate::connect::{Said, Target, parse_pair, parse_topic};
+use crate::connect::{self, Said, Target, parse_pair, parse_topic};
 use crate::embedded::Embedded;
 use crate::exit::{FAILED, Failure, Outcome};
 use crate::output::print_line;
@@ -153,6 +153,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
         None => Ok(builder),
     };
     let builder = builder.map_err(Failure::usage)?;
+    signals.announce(waited_for(&args, &config));
     let outcome = match open_outlet(&args, builder, failed, signals.clone()).await {
         Ok(outlet) => produce(&args, &config, outlet, inputs, signals).await,
         Err(failure) => Err(failure),
@@ -161,6 +162,19 @@ pub(crate) async fn run(args: Args) -> Outcome {
         embedded.close().await;
     }
     outcome
+}
+
+/// What goes on after the first signal, and for how long.
+fn waited_for(args: &Args, config: &Config) -> String {
+    if args.transaction.is_some() {
+        return format!(
+            "stopping: the open transaction is aborted, or its commit waited for; a second Ctrl-C \
+             ends at once, and leaves it to the cluster to end it within {} ms \
+             (transaction.timeout.ms)",
+            config.transaction_timeout.as_millis()
+        );
+    }
+    connect::waited_for(config)
 }
 
 /// `--transaction` and `transactional.id` belong together.

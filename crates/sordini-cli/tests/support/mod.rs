@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -76,6 +76,24 @@ impl Desk {
         Running { child: Some(child) }
     }
 
+    /// As [`Desk::start`], where no file may grow beyond 100 KiB: a disk that is full, and has room
+    /// again after [`Running::make_room`].
+    #[cfg(target_os = "linux")]
+    pub(crate) fn start_on_a_small_disk(&self, args: &[&str]) -> Running {
+        let limited = "trap '' XFSZ; ulimit -S -f 200; exec \"$0\" \"$@\"";
+        let child = Command::new("sh")
+            .args(["-c", limited, env!("CARGO_BIN_EXE_sordini")])
+            .args(args)
+            .current_dir(self.dir.path())
+            .env_remove("SORDINI_LOG")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("a shell starts");
+        Running { child: Some(child) }
+    }
+
     /// A broker on a free port with its data in `data`.
     pub(crate) fn serve(&self, more: &[&str]) -> Serving {
         let mut args = vec!["serve", "--listen", "127.0.0.1:0", "--data", "data"];
@@ -100,6 +118,18 @@ impl Running {
 
     pub(crate) fn stdout(&mut self) -> ChildStdout {
         self.child().stdout.take().expect("stdout is piped")
+    }
+
+    pub(crate) fn stderr(&mut self) -> ChildStderr {
+        self.child().stderr.take().expect("stderr is piped")
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(crate) fn make_room(&mut self) {
+        let id = self.child().id().to_string();
+        let args = ["--pid", &id, "--fsize=unlimited"];
+        let done = Command::new("prlimit").args(args).status().expect("prlimit of util-linux");
+        assert!(done.success(), "prlimit {id}");
     }
 
     /// Sends a signal by its name, such as INT.
@@ -194,7 +224,7 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
-    fn new(mut running: Running) -> Self {
+    pub(crate) fn new(mut running: Running) -> Self {
         let mut line = String::new();
         let mut stdout = BufReader::new(running.stdout());
         stdout.read_line(&mut line).expect("its first line");
@@ -211,6 +241,11 @@ impl Serving {
 
     pub(crate) fn kill(self) {
         self.running.kill();
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(crate) fn make_room(&mut self) {
+        self.running.make_room();
     }
 
     pub(crate) fn terminate(mut self) -> Ended {
@@ -251,6 +286,36 @@ pub(crate) fn read_until(
         }
     });
     ended.recv_timeout(BOUND).expect("the lines come");
+}
+
+/// The lines of a stream as they come.
+pub(crate) struct Lines(mpsc::Receiver<String>);
+
+impl Lines {
+    pub(crate) fn of(from: impl Read + Send + 'static) -> Self {
+        let (told, heard) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(from).lines() {
+                let _ = told.send(line.expect("a line"));
+            }
+        });
+        Self(heard)
+    }
+
+    /// The next line that contains `part`; what stands before it is passed over.
+    pub(crate) fn next_with(&self, part: &str) -> String {
+        loop {
+            let line = self.0.recv_timeout(BOUND).expect("the line comes");
+            if line.contains(part) {
+                return line;
+            }
+        }
+    }
+
+    /// What is left, once the stream has ended.
+    pub(crate) fn rest(self) -> Vec<String> {
+        self.0.iter().collect()
+    }
 }
 
 /// Asks again until `ready` says yes.

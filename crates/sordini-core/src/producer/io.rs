@@ -263,6 +263,15 @@ pub enum Trace {
         /// How often it was sent so far.
         attempts: u32,
     },
+    /// A batch that was sent more than once is written.
+    Recovered {
+        /// Its topic.
+        topic: Arc<str>,
+        /// Its partition.
+        partition: i32,
+        /// How often it was sent.
+        attempts: u32,
+    },
     /// A batch failed.
     Failed(Arc<DeliveryError>),
     /// The partition takes a new epoch after a batch failed for good (KIP-360).

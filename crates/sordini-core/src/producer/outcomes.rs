@@ -70,6 +70,7 @@ impl Producer {
     /// The batch was acknowledged, as far as `acks` asks.
     pub(super) fn deliver_written(
         &mut self,
+        key: PartitionKey,
         meta: Meta,
         base_offset: Option<i64>,
         log_append_time: Option<i64>,
@@ -86,7 +87,16 @@ impl Producer {
         add(&counters.duplicates, u64::from(duplicate));
         let outcome = Outcome::Written { base_offset, log_append_time, deduplicated };
         self.left_the_way(&meta);
+        self.note_recovery(key, meta.attempts);
         self.deliver(meta, outcome, None);
+    }
+
+    fn note_recovery(&mut self, key: PartitionKey, attempts: u32) {
+        if attempts > 1
+            && let Some(topic) = self.topics.get(&key.0).map(|topic| Arc::clone(topic.name()))
+        {
+            self.trace(Trace::Recovered { topic, partition: key.1, attempts });
+        }
     }
 
     /// The batch failed; it is out of its line.

@@ -462,7 +462,7 @@ impl Producer {
         let Some(partition) = self.partitions.get_mut(&key) else { return };
         let slot = partition.line.acknowledge(place, base_offset, now);
         if let Some(ending) = Ending::of(slot) {
-            self.deliver_written(ending.meta, base_offset, log_append_time, duplicate);
+            self.deliver_written(key, ending.meta, base_offset, log_append_time, duplicate);
         }
     }
 

@@ -8,8 +8,11 @@ use sordini_core::accumulator::counters::Metrics;
 use sordini_core::accumulator::number::TransactionNumber;
 use sordini_core::producer::io::Trace;
 use sordini_core::transaction::error::{AbortCause, TransactionOutcome};
+use sordini_protocol::ErrorCode;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
+
+use crate::driver::trouble::Troubles;
 
 /// At most this many events of one kind in a period.
 const BURST: u32 = 10;
@@ -18,6 +21,7 @@ const PERIOD: Duration = Duration::from_secs(10);
 pub(super) struct Log {
     span: tracing::Span,
     windows: BTreeMap<Kind, Window>,
+    troubles: Troubles,
     hinted: bool,
 }
 
@@ -39,9 +43,10 @@ struct Window {
 }
 
 impl Log {
-    pub(super) fn new(client_id: &str) -> Self {
+    pub(super) fn new(client_id: &str, delivery_timeout: Duration) -> Self {
         let span = tracing::info_span!(parent: None, "producer", client_id = %plain(client_id));
-        Self { span, windows: BTreeMap::new(), hinted: false }
+        let troubles = Troubles::new(delivery_timeout);
+        Self { span, windows: BTreeMap::new(), troubles, hinted: false }
     }
 
     /// May one more event of this kind be logged now? Says how many were not.
@@ -76,14 +81,19 @@ impl Log {
                 }
             }
             Trace::Retry { topic, partition, code, attempts } => {
+                let cause = code.map_or("connection lost", ErrorCode::name);
+                self.troubles.retried(topic, *partition, cause);
                 if self.admits(Kind::Retry) {
-                    let cause = code.as_ref().map_or("connection lost", |code| code.name());
                     info!(%topic, partition, cause, attempts, "batch is sent again");
                 } else {
                     debug!(%topic, partition, attempts, "batch is sent again");
                 }
             }
+            Trace::Recovered { topic, partition, .. } => {
+                self.troubles.recovered(topic, *partition);
+            }
             Trace::Failed(failure) => {
+                self.troubles.failed(&failure.topic, failure.partition);
                 if self.admits(Kind::Failed) {
                     let fate = failure.fate;
                     error!(%fate, cause = %plain(&failure.to_string()), "batch failed");
@@ -191,75 +201,4 @@ fn plain(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::{Arc, Mutex};
-
-    use sordini_core::accumulator::number::TransactionNumber;
-    use sordini_core::producer::io::Trace;
-    use sordini_core::transaction::error::{AbortCause, TransactionOutcome};
-    use tracing::span::{Attributes, Id, Record};
-    use tracing::{Event, Level, Metadata, Subscriber};
-
-    use super::{BURST, Log, plain};
-
-    /// The levels of what was logged.
-    #[derive(Clone, Default)]
-    struct Levels(Arc<Mutex<Vec<Level>>>);
-
-    impl Subscriber for Levels {
-        fn enabled(&self, _: &Metadata<'_>) -> bool {
-            true
-        }
-        fn new_span(&self, _: &Attributes<'_>) -> Id {
-            Id::from_u64(1)
-        }
-        fn record(&self, _: &Id, _: &Record<'_>) {}
-        fn record_follows_from(&self, _: &Id, _: &Id) {}
-        fn event(&self, event: &Event<'_>) {
-            self.0.lock().expect("no panic").push(*event.metadata().level());
-        }
-        fn enter(&self, _: &Id) {}
-        fn exit(&self, _: &Id) {}
-    }
-
-    #[test]
-    fn a_cause_is_logged_whole_and_a_peers_flood_is_cut_and_said_to_be() {
-        let addresses = (0..20).map(|at| format!("[2001:db8::{at}]:9092: Connection refused"));
-        let cause = addresses.collect::<Vec<_>>().join("; ");
-        assert!(cause.len() > 700);
-        assert_eq!(plain(&cause), cause);
-        assert_eq!(plain("a\x1b[2Jb"), "a\u{fffd}[2Jb");
-        let flood = plain(&"x".repeat(100_000));
-        assert!(flood.len() < 3000 && flood.ends_with("x [cut]"));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_transaction_that_ends_otherwise_than_it_was_told_to_is_warned_of() {
-        let levels = Levels::default();
-        let _here = tracing::subscriber::set_default(levels.clone());
-        let mut log = Log::new("client");
-        let transaction = TransactionNumber::NONE;
-        let cases = [
-            (TransactionOutcome::Committed, Level::DEBUG),
-            (TransactionOutcome::Aborted(AbortCause::Requested), Level::DEBUG),
-            (TransactionOutcome::Aborted(AbortCause::Abandoned), Level::WARN),
-            (TransactionOutcome::Aborted(AbortCause::Coordinator), Level::WARN),
-            (TransactionOutcome::Unknown, Level::ERROR),
-        ];
-        for (outcome, _) in &cases {
-            log.trace(&Trace::TransactionEnded { transaction, outcome: outcome.clone() });
-        }
-        assert_eq!(*levels.0.lock().expect("no panic"), cases.map(|(_, level)| level));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_codec_that_fails_is_warned_of_and_never_floods() {
-        let levels = Levels::default();
-        let _here = tracing::subscriber::set_default(levels.clone());
-        let mut log = Log::new("client");
-        let cause = "compression failed: the codec panicked".into();
-        let failed = Trace::CodecFailed { topic: "t".into(), partition: 0, cause };
-        (0..100).for_each(|_| log.trace(&failed));
-        assert_eq!(*levels.0.lock().expect("no panic"), [Level::WARN; BURST as usize]);
-    }
-}
+mod tests;

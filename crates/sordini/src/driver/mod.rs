@@ -8,6 +8,7 @@ mod compress;
 mod connect;
 mod link;
 mod log;
+mod trouble;
 mod wakers;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -96,7 +97,7 @@ impl Driver {
             ready: Arc::new(ReadyList::new(shared.bell.clone())),
             compressors: Compressors::new(shared.bell.clone()),
             options,
-            log: Log::new(&shared.config.client_id),
+            log: Log::new(&shared.config.client_id, shared.config.delivery_timeout),
             timer: None,
             buffer: vec![0; READ].into_boxed_slice(),
         };

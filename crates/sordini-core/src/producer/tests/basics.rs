@@ -305,6 +305,11 @@ fn the_machine_tells_what_happens() {
     assert!(told(|it| matches!(it, Trace::ProducerId { producer_id: 7000, epoch: 0 })));
     assert!(told(|it| matches!(it, Trace::Retry { partition: 0, code: None, attempts: 1, .. })));
     assert!(!told(|it| matches!(it, Trace::Retry { code: Some(ErrorCode::None), .. })));
+    assert!(told(|it| matches!(it, Trace::Recovered { partition: 0, attempts: 2, .. })));
+    world.send();
+    world.settle();
+    let recoveries = world.traces.iter().filter(|(_, it)| matches!(it, Trace::Recovered { .. }));
+    assert_eq!(recoveries.count(), 1, "what is written at once needs no recovery");
     world.end();
 }
 
