@@ -70,7 +70,7 @@ fn settings_that_cannot_work_are_told_by_name_before_any_promise_is_put_to_the_t
     let blamed = |settings: &[(&str, &str)]| {
         preflight(&said(settings)).expect("they make a producer").map(|it| it.culprits)
     };
-    for culprit in [("request.timeout.ms", "1"), ("max.request.size", "1")] {
+    for culprit in [("request.timeout.ms", "1"), ("max.request.size", "82")] {
         assert_eq!(blamed(&[("acks", "all"), culprit]), Some(said(&[culprit])));
     }
     for fine in [("acks", "0"), ("max.block.ms", "0"), ("batch.size", "0"), ("linger.ms", "500")] {

@@ -10,6 +10,9 @@ use super::{Acks, Codec, Config, ConfigError, table};
 /// More batches than this of one producer and partition a broker does not remember (KIP-98).
 const MAX_IN_FLIGHT_IDEMPOTENT: u32 = 5;
 
+/// The longest `delivery.timeout.ms`.
+const DELIVERY_TIMEOUT_MOST: Duration = Duration::from_millis(i32::MAX as u64);
+
 /// What was said explicitly, as opposed to defaulted.
 pub(super) trait Given {
     fn given(&self, name: &str) -> bool;
@@ -72,7 +75,7 @@ fn settle_idempotence(config: &mut Config, given: &impl Given, warnings: &mut Ve
 fn settle_delivery_timeout(config: &mut Config, given: &impl Given, warnings: &mut Vec<Warning>) {
     const NAME: &str = "delivery.timeout.ms";
     let least = config.linger.saturating_add(config.request_timeout);
-    if config.delivery_timeout >= least || given.given(NAME) {
+    if config.delivery_timeout >= least || given.given(NAME) || least > DELIVERY_TIMEOUT_MOST {
         return;
     }
     config.delivery_timeout = least;
@@ -118,7 +121,10 @@ pub(super) fn values(config: &Config) -> Result<(), ConfigError> {
             config,
             &["batch.size", "buffer.memory"],
             format!(
-                "a batch must fit into the memory; use a batch.size of at most {} or more memory",
+                "a batch must fit into the memory; use a buffer.memory of {} or more (the default \
+                 is {}), or a batch.size of at most {}",
+                config.batch_size,
+                Config::default().buffer_memory,
                 config.buffer_memory
             ),
         ));
@@ -210,8 +216,29 @@ fn idempotence(config: &Config) -> Result<(), ConfigError> {
     Err(contradiction(config, &[NAME, other], right))
 }
 
+/// No `delivery.timeout.ms` is long enough; the greater part of it is to blame.
+fn too_long(config: &Config) -> ConfigError {
+    let linger = ("linger.ms", config.linger);
+    let request = ("request.timeout.ms", config.request_timeout);
+    let (greater, other) = if linger.1 > request.1 { (linger, request) } else { (request, linger) };
+    ConfigError::Invalid {
+        said: Said::new(greater.0, show_millis(greater.1)),
+        expected: format!(
+            "milliseconds: at most {}, since it must fit into delivery.timeout.ms together with \
+             {}={}, and that takes {} at most",
+            show_millis(DELIVERY_TIMEOUT_MOST.saturating_sub(other.1)),
+            other.0,
+            show_millis(other.1),
+            show_millis(DELIVERY_TIMEOUT_MOST)
+        ),
+    }
+}
+
 fn times(config: &Config) -> Result<(), ConfigError> {
     let least = config.linger.saturating_add(config.request_timeout);
+    if least > DELIVERY_TIMEOUT_MOST {
+        return Err(too_long(config));
+    }
     if config.delivery_timeout < least {
         let right = format!(
             "delivery.timeout.ms covers lingering and at least one request; use {} or more",
@@ -250,9 +277,11 @@ fn times(config: &Config) -> Result<(), ConfigError> {
 }
 
 fn contradiction(config: &Config, names: &[&str], right: String) -> ConfigError {
+    let defaults = Config::default();
     let said = names.iter().filter_map(|name| table::find(name)).map(|setting| {
         let value = (setting.show)(config);
-        Said::new(setting.name, shown(setting.name, &value))
+        let said = Said::new(setting.name, shown(setting.name, &value));
+        if value == (setting.show)(&defaults) { said.by_default() } else { said }
     });
     ConfigError::Contradiction { said: said.collect(), right }
 }

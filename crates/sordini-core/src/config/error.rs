@@ -10,17 +10,37 @@ pub struct Said {
     pub name: String,
     /// The value as given or defaulted; `(hidden)` where it could be a secret.
     pub value: String,
+    /// Where the value is from.
+    pub origin: Origin,
+}
+
+/// Where a setting's value is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Origin {
+    /// The caller gave it.
+    Given,
+    /// It is the default; nobody need have given it.
+    Default,
 }
 
 impl Said {
     pub(super) fn new(name: &str, value: impl Into<String>) -> Self {
-        Self { name: name.to_owned(), value: value.into() }
+        Self { name: name.to_owned(), value: value.into(), origin: Origin::Given }
+    }
+
+    pub(super) fn by_default(self) -> Self {
+        Self { origin: Origin::Default, ..self }
     }
 }
 
 impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={}", self.name, self.value)
+        let origin = match self.origin {
+            Origin::Given => "",
+            Origin::Default => " (the default)",
+        };
+        write!(f, "{}={}{origin}", self.name, self.value)
     }
 }
 

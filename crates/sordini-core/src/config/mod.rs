@@ -28,7 +28,7 @@ use std::time::Duration;
 
 pub use address::{Address, AddressError};
 pub use builder::ConfigBuilder;
-pub use error::{ConfigError, Said, Warning};
+pub use error::{ConfigError, Origin, Said, Warning};
 pub use properties::{Entry as Property, parse as parse_properties};
 
 /// Which acknowledgement a Produce request waits for: `acks`.

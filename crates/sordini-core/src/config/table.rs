@@ -8,6 +8,9 @@ use super::{Acks, Address, Codec, Config, PartitionerKind};
 const INT: i64 = i32::MAX as i64;
 const LONG: i64 = i64::MAX;
 
+/// What a batch of one empty record is held to take, in bytes: below that no record is accepted.
+const LEAST_BATCH: i64 = 82;
+
 /// One supported setting.
 pub(super) struct Setting {
     pub(super) name: &'static str,
@@ -56,7 +59,7 @@ pub(super) const SUPPORTED: &[Setting] = &[
             addresses.join(",")
         },
     },
-    plain!("buffer.memory", buffer_memory, |text| bytes(text, 0, LONG)),
+    plain!("buffer.memory", buffer_memory, |text| bytes(text, LEAST_BATCH, LONG)),
     Setting {
         name: "client.dns.lookup",
         set: set_client_dns_lookup,
@@ -90,7 +93,7 @@ pub(super) const SUPPORTED: &[Setting] = &[
         max_in_flight_requests_per_connection,
         |text| count(text, 1)
     ),
-    plain!("max.request.size", max_request_size, |text| bytes(text, 0, INT)),
+    plain!("max.request.size", max_request_size, |text| bytes(text, LEAST_BATCH, INT)),
     duration!("metadata.max.age.ms", metadata_max_age, 0, LONG),
     duration!("metadata.max.idle.ms", metadata_max_idle, 5000, LONG),
     Setting {
@@ -109,7 +112,7 @@ pub(super) const SUPPORTED: &[Setting] = &[
     },
     duration!("reconnect.backoff.max.ms", reconnect_backoff_max, 0, LONG),
     duration!("reconnect.backoff.ms", reconnect_backoff, 0, LONG),
-    duration!("request.timeout.ms", request_timeout, 0, INT),
+    duration!("request.timeout.ms", request_timeout, 1, INT),
     plain!("retries", retries, |text| count(text, 0)),
     duration!("retry.backoff.max.ms", retry_backoff_max, 0, LONG),
     duration!("retry.backoff.ms", retry_backoff, 0, LONG),

@@ -125,6 +125,9 @@ fn values_out_of_range_are_refused_with_what_is_expected() {
         ("max.in.flight.requests.per.connection", "0"),
         ("batch.size", "4294967296"),
         ("buffer.memory", "lots"),
+        ("buffer.memory", "81"),
+        ("max.request.size", "81"),
+        ("request.timeout.ms", "0"),
         ("compression.type", "brotli"),
         ("compression.gzip.level", "0"),
         ("compression.lz4.level", "18"),
@@ -292,6 +295,29 @@ fn contradictions_name_both_settings_their_values_and_what_would_be_right() {
         assert!(named.iter().all(|one| said.contains(one)), "{text}");
         assert!(right.contains(remedy), "{text}");
     }
+}
+
+#[test]
+fn what_nobody_set_is_not_told_as_if_somebody_had() {
+    let longest = "9223372036854775807";
+    for (settings, blamed, most) in [
+        (vec![("linger.ms", longest)], "linger.ms=9223372036854775807", "2147453647"),
+        (vec![("request.timeout.ms", "2147483647")], "request.timeout.ms=2147483647", "2147483642"),
+        (
+            vec![("linger.ms", "2147483647"), ("delivery.timeout.ms", "2147483647")],
+            "linger.ms=2147483647",
+            "2147453647",
+        ),
+    ] {
+        let text = error(&settings).to_string();
+        assert!(text.starts_with(blamed) && text.contains(most), "{text}");
+    }
+    let fits = [("linger.ms", "2147453647")];
+    let (config, _) = with(&fits).expect("the default gives way");
+    assert_eq!(config.delivery_timeout, Duration::from_millis(2_147_483_647));
+    let text = error(&[("buffer.memory", "82")]).to_string();
+    let told = "batch.size=16384 (the default) and buffer.memory=82 contradict";
+    assert!(text.starts_with(told) && text.contains("buffer.memory of 16384 or more"), "{text}");
 }
 
 #[test]

@@ -11,11 +11,13 @@ use crate::accumulator::topic::Topic;
 use crate::accumulator::{Intent, NotAppended, Provision};
 use crate::batch::completion::{BatchDeliveries, Deduplicated, Outcome};
 use crate::batch::open::EXPLOSIVE;
+use crate::config::ConfigBuilder;
 use crate::error::Refusal;
 use crate::memory::MemoryWait;
 use crate::partitioner::{Choice, Keyed, Partitioner, RoundRobin};
 use crate::record::{Header, Record};
 use crate::time::{Instant, Timestamp};
+use crate::wire::{batch_header, record};
 
 fn poll(wait: &mut MemoryWait) -> Poll<crate::memory::Segment> {
     Pin::new(wait).poll(&mut Context::from_waker(Waker::noop()))
@@ -236,6 +238,26 @@ fn refusal(world: &World, topic: &Arc<Topic>, intent: &Intent<'_>) -> Option<Ref
         Some(NotAppended::Refused(refusal)) => Some(refusal),
         None => None,
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_least_limits_that_settings_take_are_enough_for_an_empty_record() {
+    let least = record::upper_bound(&Record::default()) + batch_header::LEN;
+    for name in ["max.request.size", "buffer.memory"] {
+        let with = |size: usize| {
+            let mut builder = ConfigBuilder::new();
+            builder.set("bootstrap.servers", "h:1").expect("an address");
+            builder.set("batch.size", "0").expect("supported");
+            builder.set(name, &size.to_string()).map(|_| builder.build().expect("it can work").0)
+        };
+        assert!(with(least - 1).is_err(), "{name}: no record could be accepted");
+        let config = with(least).expect("one can");
+        let world = World::new(|it| *it = config.clone());
+        let topic = world.topic(1);
+        let empty = Intent { record: Record::default(), partition: None };
+        assert_eq!(refusal(&world, &topic, &empty), None, "{name}");
+        assert!(refusal(&world, &topic, &value(b"x")).is_some(), "{name}");
     }
 }
 
