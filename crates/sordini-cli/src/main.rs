@@ -56,8 +56,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let outcome = run(cli);
+    let outcome = match Cli::try_parse() {
+        Ok(cli) => run(cli),
+        Err(asked) if !asked.use_stderr() => output::print_help(&asked),
+        Err(error) => error.exit(),
+    };
     terminal::clear();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

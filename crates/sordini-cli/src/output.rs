@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::exit::{FAILED, Failure};
+use crate::exit::{FAILED, Failure, Outcome};
 
 /// How much is gathered before it is written, in bytes.
 const GATHERED: usize = 64 * 1024;
@@ -46,11 +46,23 @@ impl<W: Write> Output<W> {
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
         let written = self.inner.write_all(&self.buffer).and_then(|()| self.inner.flush());
         self.buffer.clear();
-        written.map_err(|error| match error.kind() {
-            io::ErrorKind::BrokenPipe => Failure::quiet(0),
-            _ => Failure { code: FAILED, message: format!("stdout can't be written: {error}") },
-        })
+        judged(written)
     }
+}
+
+fn judged(written: io::Result<()>) -> Outcome {
+    written.map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::quiet(0),
+        _ => Failure { code: FAILED, message: format!("stdout can't be written: {error}") },
+    })
+}
+
+/// Prints what `--help` or `--version` asked for.
+///
+/// # Errors
+/// As [`Output::flush`].
+pub(crate) fn print_help(asked: &clap::Error) -> Outcome {
+    judged(asked.print().and_then(|()| io::stdout().flush()))
 }
 
 /// Prints one line to stdout.

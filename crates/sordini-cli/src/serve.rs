@@ -21,7 +21,7 @@ Examples:
 
 When it is ready it prints one line to stdout: the address for bootstrap.servers, or those of all
 nodes. Ctrl-C or SIGTERM stop it cleanly, with exit code 0; a second one ends it at once (130 or 143).
-Exit code 2: an address or the folder can't be used.
+Exit code 2: an address or the folder can't be used; 1: stdout can't be written.
 
 Records survive when this process is killed. With --fsync they survive a power cut too, and each
 acknowledgement waits for the disk. There is no authentication and no encryption yet.
@@ -80,10 +80,12 @@ pub(crate) async fn run(args: Args) -> Outcome {
     let mut signals = Signals::listen(|| {}).map_err(Failure::failed)?;
     if args.nodes > 1 {
         let cluster = start_cluster(&args).await?;
-        ready(&args, &cluster.bootstrap(), &cluster.bootstrap());
-        signals.wait().await;
+        let told = ready(&args, &cluster.bootstrap(), &cluster.bootstrap());
+        if told.is_ok() {
+            signals.wait().await;
+        }
         cluster.shutdown().await;
-        return Ok(());
+        return told;
     }
     let server = start_single(&args).await?;
     if !server.addr().ip().is_loopback() {
@@ -92,10 +94,12 @@ pub(crate) async fn run(args: Args) -> Outcome {
             server.addr()
         ));
     }
-    ready(&args, &server.bootstrap(), &server.addr().to_string());
-    signals.wait().await;
+    let told = ready(&args, &server.bootstrap(), &server.addr().to_string());
+    if told.is_ok() {
+        signals.wait().await;
+    }
     embedded::stop(server).await;
-    Ok(())
+    told
 }
 
 async fn start_single(args: &Args) -> Result<Server, Failure> {
@@ -151,8 +155,13 @@ async fn warn_of_repairs(cluster: &ClusterServer, nodes: i32) {
     }
 }
 
-fn ready(args: &Args, bootstrap: &str, listens_on: &str) {
-    // Whoever started it may not read its output; that is no reason to stop.
-    let _ = print_line(bootstrap);
+/// Tells the addresses to whoever started it, who may not read them: that is no reason to stop, but
+/// a reader that can't get them is.
+fn ready(args: &Args, bootstrap: &str, listens_on: &str) -> Outcome {
+    match print_line(bootstrap) {
+        Err(failure) if failure != Failure::quiet(0) => return Err(failure),
+        _ => {}
+    }
     terminal::note(format!("serving {} on {listens_on}; Ctrl-C stops it", args.data.display()));
+    Ok(())
 }

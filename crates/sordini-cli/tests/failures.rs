@@ -193,6 +193,27 @@ fn a_folder_that_can_not_be_made_is_exit_code_2() {
     assert!(!ended.stderr().contains("sordini serve"), "nobody serves it: {}", ended.stderr());
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn what_stdout_does_not_take_is_an_error_and_no_success() {
+    let desk = Desk::new();
+    desk.run_with(&["produce", "t"], b"1\n").expect(0);
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--data", "data"];
+    for args in [
+        &["help"][..],
+        &["help", "tail"],
+        &["--version"],
+        &serve,
+        &["serve", "--listen", "127.0.0.1:0", "--data", "nodes", "--nodes", "3"],
+        &["topic", "list"],
+        &["topic", "describe", "t"],
+        &["tail", "t", "--exit-at-end"],
+        &["sim", "--seeds", "1"],
+    ] {
+        desk.run_on_a_full_stdout(args).expect_error(1, &["stdout can't be written"]);
+    }
+}
+
 #[test]
 fn a_name_that_no_topic_can_have_makes_no_folder_and_no_file() {
     let desk = Desk::new();

@@ -76,6 +76,20 @@ impl Desk {
         Running { child: Some(child) }
     }
 
+    /// Runs to its end with a stdout that takes nothing.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn run_on_a_full_stdout(&self, args: &[&str]) -> Ended {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("the device");
+        let child = self
+            .command(args)
+            .stdin(Stdio::null())
+            .stdout(full)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        Running { child: Some(child) }.end()
+    }
+
     /// As [`Desk::start`], where no file may grow beyond 100 KiB: a disk that is full, and has room
     /// again after [`Running::make_room`].
     #[cfg(target_os = "linux")]
