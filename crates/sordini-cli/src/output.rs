@@ -1,6 +1,11 @@
 //! Stdout, and what to do when nobody reads it any more.
 
 use std::io::{self, Write};
+#[cfg(unix)]
+use std::os::fd::AsFd;
+
+#[cfg(unix)]
+use tokio::{io::Interest, net::unix::pipe::Sender};
 
 use crate::exit::{FAILED, Failure, Outcome};
 
@@ -63,6 +68,24 @@ fn judged(written: io::Result<()>) -> Outcome {
 /// As [`Output::flush`].
 pub(crate) fn print_help(asked: &clap::Error) -> Outcome {
     judged(asked.print().and_then(|()| io::stdout().flush()))
+}
+
+/// Waits until nobody can read stdout any more, where that can be known: of a pipe. An idle writer
+/// learns of it in no other way.
+///
+/// # Cancellation
+/// Safe.
+pub(crate) async fn reader_gone() {
+    #[cfg(unix)]
+    if let Ok(descriptor) = io::stdout().as_fd().try_clone_to_owned()
+        // Nothing is written through it, so that it may stay blocking, as its copies are.
+        && let Ok(pipe) = Sender::from_owned_fd_unchecked(descriptor)
+        && pipe.ready(Interest::ERROR).await.is_ok()
+    {
+        return;
+    }
+    // A file, which has no reader.
+    std::future::pending::<()>().await;
 }
 
 /// Prints one line to stdout.

@@ -8,7 +8,7 @@ use sordini::fetch::{Event, FetchedRecord, Isolation, Notice, Plan, Settings, St
 use crate::connect::{Said, Target, parse_topic, reader_settings};
 use crate::embedded::Embedded;
 use crate::exit::{Failure, Outcome};
-use crate::output::Output;
+use crate::output::{Output, reader_gone};
 use crate::separator::Separator;
 use crate::signals::Signals;
 use crate::{json, terminal};
@@ -134,6 +134,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
     let tail = Tail::new(plan, settings).map_err(Failure::usage)?;
     let outcome = tokio::select! {
         outcome = print(tail, &form) => outcome,
+        () = reader_gone() => Ok(()),
         signal = signals.wait() => Err(Failure::quiet(signal.exit_code())),
     };
     if let Some(embedded) = embedded {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use serde_json::Value;
-use support::{Desk, lines, numbers, read_until, sorted};
+use support::{Desk, Lines, lines, numbers, read_until, sorted};
 
 /// `tail TOPIC --exit-at-end` and `more`.
 fn tail(desk: &Desk, topic: &str, more: &[&str]) -> Vec<Vec<u8>> {
@@ -179,10 +179,10 @@ fn tail_follows_what_comes() {
     let b = broker.address.as_str();
     desk.run(&["topic", "create", "live", "-b", b]).expect(0);
     let mut tail = desk.start(&["tail", "live", "-b", b]);
-    let stdout = tail.stdout();
+    let stdout = Lines::of(tail.stdout());
     desk.run_with(&["produce", "live", "-b", b], b"first\n").expect(0);
     desk.run_with(&["produce", "live", "-b", b], b"second\n").expect(0);
-    read_until(stdout, |line| line == "second");
+    stdout.next_with("second");
     tail.signal("INT");
     tail.end().expect(130);
     broker.terminate().expect(0);
@@ -225,6 +225,18 @@ fn a_closed_pipe_ends_tail_quietly() {
     desk.run_with(&["produce", "t"], numbers(200_000).as_bytes()).expect(0);
     let mut tail = desk.start(&["tail", "t"]);
     // Reads one line and closes the pipe; more than a pipe holds is still to come.
+    read_until(tail.stdout(), |_| true);
+    let ended = tail.end().expect(0);
+    assert_eq!(ended.stderr(), "");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_idle_tail_ends_when_its_pipe_is_closed() {
+    let desk = Desk::new();
+    desk.run_with(&["produce", "t"], b"1\n").expect(0);
+    let mut tail = desk.start(&["tail", "t"]);
+    // Reads the only line and closes the pipe; no further line will ever be written to it.
     read_until(tail.stdout(), |_| true);
     let ended = tail.end().expect(0);
     assert_eq!(ended.stderr(), "");
