@@ -154,9 +154,9 @@ async fn print(mut tail: Tail, form: &Form) -> Outcome {
                 }
                 output.flush()?;
             }
-            Event::Notice(Notice::Moved { partition, from, to }) => terminal::warn(format!(
-                "partition {partition} has no offset {from} (any more); reading goes on at {to}"
-            )),
+            Event::Notice(Notice::Moved { partition, from, to }) => {
+                terminal::warn(told_of_move(partition, from, to));
+            }
             Event::Notice(Notice::Trouble(cause)) => {
                 terminal::warn(format!("{cause}; trying again"));
             }
@@ -164,6 +164,18 @@ async fn print(mut tail: Tail, form: &Form) -> Outcome {
         }
     }
     output.flush()
+}
+
+fn told_of_move(partition: i32, from: i64, to: i64) -> String {
+    if from > to {
+        format!(
+            "partition {partition} has no offset {from} yet: it ends before {to}, and is read from there"
+        )
+    } else {
+        format!(
+            "partition {partition} has no offset {from} any more: it begins at {to}, and is read from there"
+        )
+    }
 }
 
 fn append(form: &Form, partition: i32, record: &FetchedRecord, out: &mut Vec<u8>) -> Outcome {

@@ -169,7 +169,10 @@ fn tail_begins_where_it_is_told_to() {
     assert_eq!(from("end").len(), 0);
     assert_eq!(tail(&desk, "t", &["--partition", "0"]).len(), 0);
     let beyond = desk.run(&["tail", "t", "--from", "99", "--partition", "1", "--exit-at-end"]);
-    assert_eq!(beyond.expect(0).stdout(), b"");
+    let beyond = beyond.expect_error(0, &["partition 1 has no offset 99 yet", "ends before 10"]);
+    assert_eq!(beyond.stdout(), b"");
+    let next = desk.run(&["tail", "t", "--from", "10", "--partition", "1", "--exit-at-end"]);
+    assert_eq!(next.expect(0).stderr(), "", "the next record's offset is no mistake");
 }
 
 #[test]

@@ -96,12 +96,19 @@ impl Partition {
 
     /// The leader answered that the offset of `timestamp` is `offset`.
     pub(super) fn on_offset(&mut self, timestamp: i64, offset: i64) -> Option<Notice> {
+        let partition = self.index;
         if self.end == End::Asked {
             // It was asked for nothing else.
             self.end = End::At(offset);
-            return None;
+            // What lies beyond the end is never asked for, so that no leader will answer that.
+            return match self.position {
+                Position::At(wanted) if wanted > offset => {
+                    self.position = Position::At(offset);
+                    Some(Notice::Moved { partition, from: wanted, to: offset })
+                }
+                _ => None,
+            };
         }
-        let partition = self.index;
         let (position, notice) = match self.position {
             Position::BelowStart(wanted) if wanted >= offset => (Position::BeyondEnd(wanted), None),
             Position::BeyondEnd(wanted) if wanted <= offset => (Position::At(wanted), None),

@@ -342,10 +342,10 @@ fn a_leader_that_moved_is_found_and_nothing_is_read_twice() {
 #[test]
 fn an_offset_that_is_gone_becomes_the_nearest_one_with_a_notice() {
     for (asked, moved) in [(1, Some(4)), (4, None), (6, None), (9, Some(6))] {
+        let logs = || vec![Log::new(1, 4, 6, &[Spec::plain(4, &["e", "f"])])];
         let mut plan = Plan::new(TOPIC);
         plan.start = Start::Offset(asked);
-        let logs = vec![Log::new(1, 4, 6, &[Spec::plain(4, &["e", "f"])])];
-        let mut world = World::new(plan, Isolation::ReadCommitted, logs);
+        let mut world = World::new(plan.clone(), Isolation::ReadCommitted, logs());
         // The played broker does not wait: one read at the end is enough to see.
         for _ in 0..40 {
             world.machine.tick(world.now);
@@ -358,6 +358,11 @@ fn an_offset_that_is_gone_becomes_the_nearest_one_with_a_notice() {
         assert_eq!(world.notices, notices, "from {asked}");
         let expected: &[&str] = if asked <= 4 { &["e", "f"] } else { &[] };
         assert_eq!(values(&world, 0), expected, "from {asked}");
+        // So it is where reading stops at the end.
+        plan.stop_at_end = true;
+        let mut world = World::new(plan, Isolation::ReadCommitted, logs());
+        assert_eq!(world.run(5_000), Some(Ok(())));
+        assert_eq!((&world.notices, values(&world, 0).as_slice()), (&notices, expected));
     }
 }
 
