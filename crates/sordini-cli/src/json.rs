@@ -4,7 +4,7 @@
 //! `key_base64` and `value_base64` instead. A null key, value or header value is `null`.
 
 use bytes::Bytes;
-use serde::de::Deserializer;
+use serde::de::{Deserializer, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
 use crate::base64;
@@ -108,10 +108,14 @@ fn present<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Option<String>>
     Option::<String>::deserialize(input).map(Some)
 }
 
+// A field that is passed over could be a misspelled key: what is unknown is refused.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct InLine {
     #[serde(default)]
     partition: Option<i32>,
+    #[serde(default, rename = "offset")]
+    _offset: IgnoredAny,
     #[serde(default)]
     timestamp: Option<i64>,
     #[serde(default)]
@@ -127,6 +131,7 @@ struct InLine {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct InHeader {
     key: String,
     #[serde(default, deserialize_with = "present")]
@@ -135,7 +140,7 @@ struct InHeader {
     value_base64: Option<String>,
 }
 
-/// Reads one line. `offset` and fields that it does not know are passed over.
+/// Reads one line. `offset` is passed over: the broker gives another.
 ///
 /// # Errors
 /// What is wrong with the line, for a person.
@@ -147,7 +152,12 @@ pub(crate) fn read(line: &[u8]) -> Result<JsonRecord, String> {
     if line.trim_ascii_start().first() != Some(&b'{') {
         return Err(foreign(&"it does not begin with {"));
     }
-    let line: InLine = serde_json::from_slice(line).map_err(|error| foreign(&error))?;
+    let line: InLine = serde_json::from_slice(line).map_err(|error| {
+        // Within an input of many lines "line 1" would mislead.
+        let text = error.to_string();
+        let said = text.split(" at line 1 column ").next().unwrap_or_default();
+        foreign(&format_args!("{said} (column {})", error.column()))
+    })?;
     let mut headers = Vec::with_capacity(line.headers.len());
     for header in line.headers {
         let value = value_of(header.value, header.value_base64, "a header's value")?;

@@ -135,19 +135,37 @@ fn what_tail_prints_as_json_is_produced_again_as_it_was() {
 fn a_json_line_that_is_no_record_is_rejected_and_the_others_are_not() {
     let desk = Desk::new();
     let input =
-        b"{\"value\":\"1\"}\nnot JSON\n{\"value\":\"2\"}\n{\"key\":\"k\"}\n{\"value\":\"3\"}\n";
+        b"{\"value\":\"1\"}\nnot JSON\n{\"value\":\"2\"}\n{\"key\":\"k\"}\n{\"value\":\"3\"}\n\
+        {\"value\":\"4\",\"ttl\":9}\n";
     let stamped = "{\"value\":\"a\"}\n{\"value\":\"b\",\"timestamp\":-5}\n{\"value\":\"c\"}\n";
     let args = ["produce", "stamped", "--from-json", "--json", "--failed", "early"];
     let summary = desk.run_with(&args, stamped.as_bytes()).expect(1).json();
     assert_eq!((&summary["delivered"], &summary["rejected"]), (&2.into(), &1.into()), "{summary}");
     assert_eq!(lines(&desk.read("early")).len(), 1, "a line with a bad time concerns itself alone");
     let args = ["produce", "j", "--from-json", "--json", "--failed", "left", "-p", "0"];
-    let ended = desk.run_with(&args, input).expect_error(1, &["line 2 of stdin", "line 4"]);
-    assert_eq!(desk.read("left"), b"not JSON\n{\"key\":\"k\"}\n");
+    let ended =
+        desk.run_with(&args, input).expect_error(1, &["line 2 of stdin", "line 4", "line 6"]);
+    assert!(ended.stderr().contains("unknown field `ttl`"), "{}", ended.stderr());
+    let left = "not JSON\n{\"key\":\"k\"}\n{\"value\":\"4\",\"ttl\":9}\n";
+    assert_eq!(desk.read("left"), left.as_bytes());
     let summary = ended.json();
     let counts = ["accepted", "delivered", "rejected"].map(|name| summary[name].as_u64());
-    assert_eq!(counts, [Some(3), Some(3), Some(2)]);
+    assert_eq!(counts, [Some(3), Some(3), Some(3)]);
     assert_eq!(tail(&desk, "j", &[]), [b"1", b"2", b"3"].map(|value| value.to_vec()));
+}
+
+#[test]
+fn a_time_that_the_topic_does_not_take_is_told_with_how_to_fail_its_line_alone() {
+    let desk = Desk::new();
+    let late = "{\"value\":\"2\",\"timestamp\":9223372036854775807}\n";
+    let input = format!("{{\"value\":\"1\"}}\n{late}{{\"value\":\"3\"}}\n");
+    let args = ["produce", "t", "--from-json", "--failed", "left", "-p", "0"];
+    let told = ["INVALID_TIMESTAMP", "message.timestamp.after.max.ms", "-X batch.size=0"];
+    desk.run_with(&args, input.as_bytes()).expect_error(1, &told);
+    assert_eq!(lines(&desk.read("left")).len(), 3, "brokers refuse whole batches");
+    let alone = [&args[..], &["-X", "batch.size=0"]].concat();
+    desk.run_with(&alone, input.as_bytes()).expect(1);
+    assert_eq!(desk.read("left"), late.as_bytes(), "as the advice says");
 }
 
 #[test]

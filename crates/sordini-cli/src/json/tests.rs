@@ -58,6 +58,9 @@ fn a_line_that_is_no_record_says_why() {
         (r#"{"value":"a","headers":[{"key":"h"}]}"#, "a header's value is missing"),
         (r#"{"value":"a","partition":3000000000}"#, "JSON"),
         (r#"{"value":"a"} x"#, "JSON"),
+        (r#"{"value":"a","ky":"k"}"#, "unknown field `ky`, expected one of `partition`, `offset`"),
+        (r#"{"value":"a","headers":[{"key":"h","value":"v","x":1}]}"#, "unknown field `x`"),
+        (r#"{"value":"a","ky":"k"}"#, "(column 17)"),
     ] {
         let error = read(line.as_bytes()).expect_err(line);
         assert!(error.contains(why), "{line}: {error}");

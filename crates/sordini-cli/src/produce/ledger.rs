@@ -233,6 +233,10 @@ pub(super) fn remedy(code: ErrorCode, topic: &str) -> Option<String> {
         ErrorCode::MessageTooLarge => {
             "raise the topic's max.message.bytes, or send less in a line".into()
         }
+        ErrorCode::InvalidTimestamp => "a time in the batch is further from now than the topic's \
+             message.timestamp.before.max.ms or message.timestamp.after.max.ms allow, and a batch \
+             is refused as a whole; with -X batch.size=0 only such lines fail"
+            .into(),
         ErrorCode::KafkaStorageError => "see to the broker's disk: is it full?".into(),
         ErrorCode::UnknownTopicOrPartition => format!(
             "was it deleted? `sordini topic create {topic}` makes it anew, with the same -b or \

@@ -103,7 +103,8 @@ pub(crate) struct Args {
     /// Read each line as a JSON object, as `sordini tail --json` prints them
     ///
     /// Key, value, headers, timestamp and partition are taken over (-p outranks the partition);
-    /// only "value" must be there.
+    /// only "value" must be there. An "offset" is passed over; a line with any other field is
+    /// rejected.
     #[arg(long)]
     from_json: bool,
 
