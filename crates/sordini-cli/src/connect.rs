@@ -1,5 +1,6 @@
 //! Which cluster a command talks to, and the settings it talks with.
 
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -57,7 +58,13 @@ impl Said {
     pub(crate) fn config_text(&self) -> Result<Option<String>, Failure> {
         let Some(path) = &self.config else { return Ok(None) };
         let text = std::fs::read_to_string(path).map_err(|error| {
-            Failure::usage(format!("--config {} can't be read: {error}", path.display()))
+            let why = match error.kind() {
+                ErrorKind::InvalidData => {
+                    "it is no text in UTF-8, as a .properties file is".to_owned()
+                }
+                _ => why_unreadable(&error),
+            };
+            Failure::usage(format!("--config {} can't be read: {why}", path.display()))
         })?;
         Ok(Some(text))
     }
@@ -82,6 +89,14 @@ impl Said {
     /// What an error in `--config` is prefixed with.
     pub(crate) fn config_name(&self) -> String {
         self.config.as_ref().map(|path| path.display().to_string()).unwrap_or_default()
+    }
+}
+
+/// What the system said of a file, in words where those are known.
+pub(crate) fn why_unreadable(error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::NotFound => "there is no such file; is the path right?".to_owned(),
+        _ => error.to_string(),
     }
 }
 
@@ -115,6 +130,16 @@ pub(crate) fn waited_for(config: &Config) -> String {
          a second Ctrl-C ends at once, and leaves open what became of it",
         config.delivery_timeout.as_millis()
     )
+}
+
+/// A partition's number; for clap.
+pub(crate) fn parse_partition(text: &str) -> Result<i32, String> {
+    match text.parse() {
+        Ok(partition @ 0..) => Ok(partition),
+        _ => Err("partitions are whole numbers from 0 up; `sordini topic describe TOPIC` lists \
+                  them"
+            .into()),
+    }
 }
 
 /// A topic's name by the rule of Kafka's brokers; for clap, so that a name that no topic can have
@@ -180,6 +205,15 @@ mod tests {
             assert!(refused.message.contains(told), "{}", refused.message);
         }
         assert!(reader_settings(Settings::default(), &beside(Some("here".into())), &said).is_err());
+    }
+
+    #[test]
+    fn a_partition_is_a_number_from_0_up() {
+        assert_eq!(parse_partition("0"), Ok(0));
+        assert_eq!(parse_partition("2147483647"), Ok(i32::MAX));
+        for text in ["", "-1", "abc", "1.5", "2147483648"] {
+            assert!(parse_partition(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl Embedded {
     /// # Errors
     /// If there is no such folder, or it is locked or can't be used.
     pub(crate) async fn open_existing(folder: &Path) -> Result<Self, Failure> {
-        if !folder.is_dir() {
+        if !folder.exists() {
             return Err(Failure::usage(format!(
                 "there is no folder {}; `sordini produce TOPIC` makes one, --data names another, \
                  and -b HOST:PORT reads from a running broker",
@@ -66,8 +66,12 @@ impl Embedded {
 
 /// Why a server on this folder does not start.
 pub(crate) fn refused(folder: &Path, error: &StartError) -> Failure {
+    let is_other = folder.exists() && !folder.is_dir();
     let folder = folder.display();
     Failure::usage(match error {
+        StartError::Folder(OpenFolderError::Unusable { .. }) if is_other => {
+            format!("--data {folder} is no folder; name one, which is made where it is not there")
+        }
         StartError::Open(error) => match full_disk(error) {
             Some(full) => format!(
                 "the folder {folder} can't be opened: its disk is full, and a broker that starts \

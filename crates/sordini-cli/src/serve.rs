@@ -42,6 +42,7 @@ const REPLICAS: i16 = 3;
 pub(crate) struct Args {
     /// The address to listen on, of the first node; port 0 takes free ones
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
+    #[arg(value_parser = parse_address)]
     listen: String,
 
     /// The address that clients are told to connect to [default: the one that is listened on]
@@ -73,6 +74,16 @@ pub(crate) struct Args {
     /// Let other machines connect, although there is no authentication yet
     #[arg(long)]
     allow_remote: bool,
+}
+
+/// An address to listen on; for clap. Whether the host is one of this machine is seen later.
+fn parse_address(text: &str) -> Result<String, String> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
+            Ok(text.to_owned())
+        }
+        _ => Err("it is not HOST:PORT with a port from 0 to 65535, such as 127.0.0.1:9092".into()),
+    }
 }
 
 /// Runs the command.

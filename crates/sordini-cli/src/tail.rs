@@ -5,7 +5,7 @@ use std::str::FromStr;
 use clap::ValueEnum;
 use sordini::fetch::{Event, FetchedRecord, Isolation, Notice, Plan, Settings, Start, Tail};
 
-use crate::connect::{Said, Target, parse_topic, reader_settings};
+use crate::connect::{Said, Target, parse_partition, parse_topic, reader_settings};
 use crate::embedded::Embedded;
 use crate::exit::{Failure, Outcome};
 use crate::output::{Output, reader_gone};
@@ -42,11 +42,13 @@ pub(crate) struct Args {
     topic: String,
 
     /// Only this partition, counted from 0
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(value_parser = parse_partition)]
     partition: Option<i32>,
 
     /// Where to begin in each partition: start, end, or an offset
     #[arg(long, value_name = "start|end|OFFSET", default_value = "start")]
+    #[arg(allow_negative_numbers = true)]
     from: From,
 
     /// Which records of transactions to show [default: read_uncommitted, as Kafka's consumers]

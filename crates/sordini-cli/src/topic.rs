@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use serde::Serialize;
+use sordini::ErrorCode;
 use sordini::fetch::{Admin, FetchError, NewTopic, Settings, TopicDescription};
 use tokio::time::Instant;
 
@@ -122,7 +123,7 @@ async fn execute(admin: &mut Admin, command: Command, json: bool) -> Outcome {
         Command::Create { topic, partitions, replication, set } => {
             let mut new = NewTopic::new(&topic);
             (new.partitions, new.replication, new.configs) = (partitions, replication, set);
-            admin.create(&new).await.map_err(Failure::failed)?;
+            admin.create(&new).await.map_err(|error| Failure::failed(refused(&error)))?;
             terminal::note(format!("created topic {topic}"));
             Ok(())
         }
@@ -139,6 +140,17 @@ async fn execute(admin: &mut Admin, command: Command, json: bool) -> Outcome {
             warn_of_the_missing(&topic);
             Ok(())
         }
+    }
+}
+
+/// The error, with what to do about it on this command line where it does not say so itself.
+fn refused(error: &FetchError) -> String {
+    match error {
+        FetchError::Refused { code: ErrorCode::InvalidConfig, .. } => format!(
+            "{error}; --set takes a topic's settings by their Kafka names, such as retention.ms=1000 \
+             or cleanup.policy=compact"
+        ),
+        _ => error.to_string(),
     }
 }
 

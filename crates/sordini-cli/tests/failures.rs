@@ -53,6 +53,7 @@ fn usage_and_settings_are_exit_code_2_and_say_the_remedy() {
     let desk = Desk::new();
     desk.write("in", "1\n");
     desk.write("bad.properties", "linger.mss=5\n");
+    desk.write("binary", b"\x7fELF\xff\xfe");
     let cases: &[(&[&str], &[&str])] = &[
         (&[], &["Usage"]),
         (&["tail", "t"], &["no folder sordini-data", "sordini produce"]),
@@ -85,7 +86,18 @@ fn usage_and_settings_are_exit_code_2_and_say_the_remedy() {
         ),
         (&["produce", "t", "in", "--config", "bad.properties"], &["bad.properties", "linger.ms"]),
         (&["produce", "t", "in", "--config", "none.properties"], &["none.properties"]),
-        (&["produce", "t", "nothing-here"], &["nothing-here"]),
+        (&["produce", "t", "nothing-here"], &["nothing-here", "there is no such file"]),
+        (&["produce", "t", "in", "--failed", "none/left"], &["--failed none/left", "folder none"]),
+        (&["produce", "t", "in", "--data", "in"], &["--data in is no folder"]),
+        (&["tail", "t", "--data", "in"], &["--data in is no folder"]),
+        (&["serve", "--listen", "127.0.0.1:0", "--data", "in"], &["--data in is no folder"]),
+        (&["serve", "--listen", "foo"], &["'foo'", "HOST:PORT"]),
+        (&["serve", "--listen", "h:70000"], &["'h:70000'", "65535"]),
+        (&["produce", "t", "in", "-p", "abc"], &["'abc'", "from 0 up", "topic describe"]),
+        (&["produce", "t", "in", "-p", "-1"], &["'-1'", "from 0 up"]),
+        (&["tail", "t", "-p", "-1"], &["'-1'", "from 0 up"]),
+        (&["tail", "t", "--from", "-1"], &["'-1'", "start", "end", "an offset"]),
+        (&["produce", "t", "in", "--config", "binary"], &["--config binary", "no text"]),
         (&["produce", "t", "."], &["can't be read"]),
         (&["produce", "no/topic", "in"], &["no/topic"]),
         (&["produce", "t", "in", "-K", ""], &["separator is empty"]),
@@ -228,6 +240,13 @@ fn a_name_that_no_topic_can_have_makes_no_folder_and_no_file() {
     let left = std::fs::read_dir(desk.path(".")).expect("the folder");
     let left: Vec<_> = left.map(|entry| entry.expect("an entry").file_name()).collect();
     assert_eq!(left, ["in"]);
+}
+
+#[test]
+fn a_topics_setting_that_there_is_not_is_told_with_what_settings_look_like() {
+    let desk = Desk::new();
+    let refused = desk.run(&["topic", "create", "t", "--set", "foo=1"]);
+    refused.expect_error(1, &["foo", "INVALID_CONFIG", "such as retention.ms=1000"]);
 }
 
 #[test]

@@ -198,9 +198,11 @@ fn what_is_wrong_is_told_once_and_first() {
     let ended = desk.run(&["produce", "t", "in", "-X", &long]).expect(2);
     assert!(ended.stderr().contains("(30000 bytes)") && ended.stderr().len() < 1000);
 
-    for (option, value, allowed) in
-        [("--transaction", "-1", "from 1 up"), ("-p", "-1", "0.."), ("--rate", "-1", "from 1 up")]
-    {
+    for (option, value, allowed) in [
+        ("--transaction", "-1", "from 1 up"),
+        ("-p", "-1", "from 0 up"),
+        ("--rate", "-1", "from 1 up"),
+    ] {
         let ended = desk.run(&["produce", "t", "in", option, value]).expect(2);
         let told = ended.stderr();
         assert!(told.contains("'-1'") && told.contains(allowed), "{told}");

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use crate::exit::Failure;
+use crate::exit::{Failure, USAGE};
 
 /// The file, where one was asked for.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl FailedLines {
         // What an earlier run left in it must outlive a run that does not begin.
         match File::options().write(true).create(true).truncate(false).open(path) {
             Ok(file) => Ok(Self(Some(Opened { name, file: BufWriter::new(file), length: 0 }))),
-            Err(error) => Err(Failure::usage(format!("--failed {name} can't be written: {error}"))),
+            Err(error) => Err(Failure { code: USAGE, ..unwritable(&name, &error) }),
         }
     }
 
@@ -112,7 +112,14 @@ impl FailedLines {
 }
 
 fn unwritable(name: &str, error: &io::Error) -> Failure {
-    Failure::failed(format!("--failed {name} can't be written: {error}"))
+    let folder = Path::new(name).parent().filter(|folder| !folder.exists());
+    let why = match folder {
+        Some(folder) if !folder.as_os_str().is_empty() => {
+            format!("there is no folder {}; make it first", folder.display())
+        }
+        _ => error.to_string(),
+    };
+    Failure::failed(format!("--failed {name} can't be written: {why}"))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use sordini::{Config, Guarantees, InitError, Producer, ProducerBuilder, SendError};
 use sordini_protocol::quote::quoted;
 
-use crate::connect::{self, Said, Target, parse_pair, parse_topic};
+use crate::connect::{self, Said, Target, parse_pair, parse_partition, parse_topic};
 use crate::embedded::Embedded;
 use crate::exit::{FAILED, Failure, Outcome};
 use crate::output::print_line;
@@ -89,7 +89,7 @@ pub(crate) struct Args {
 
     /// Append to this partition, counted from 0, instead of the one that the key chooses
     #[arg(short, long, value_name = "N", allow_negative_numbers = true)]
-    #[arg(value_parser = clap::value_parser!(i32).range(0..))]
+    #[arg(value_parser = parse_partition)]
     partition: Option<i32>,
 
     /// Put this header on each record; may be given more than once

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use crate::connect::why_unreadable;
 use crate::exit::Failure;
 use crate::input::{LineReader, Piece};
 use crate::terminal;
@@ -72,7 +73,8 @@ impl Inputs {
                 all.add_stdin();
             } else {
                 all.add_file(path).map_err(|error| {
-                    Failure::usage(format!("the file {} can't be read: {error}", path.display()))
+                    let why = why_unreadable(&error);
+                    Failure::usage(format!("the file {} can't be read: {why}", path.display()))
                 })?;
             }
         }
