@@ -2,6 +2,8 @@
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::time::Duration;
 
 use clap::Args;
 use sordini::fetch::Settings;
@@ -121,6 +123,36 @@ pub(crate) fn explained(error: &SendError) -> String {
         }
         _ => error.to_string(),
     }
+}
+
+/// What passes sooner needs no word.
+const SOON: Duration = Duration::from_secs(3);
+
+/// Waits, and says what for where that takes long.
+///
+/// # Cancellation
+/// That of `wait`.
+pub(crate) async fn patiently<T>(
+    wait: impl Future<Output = T>,
+    what: impl FnOnce() -> String,
+) -> T {
+    let mut wait = pin!(wait);
+    match tokio::time::timeout(SOON, &mut wait).await {
+        Ok(done) => done,
+        Err(_) => {
+            terminal::warn(what());
+            wait.await
+        }
+    }
+}
+
+/// For [`patiently`]: a topic whose partitions are not known yet.
+pub(crate) fn until_known(topic: &str, config: &Config) -> String {
+    format!(
+        "waiting for the cluster to name the partitions of the topic {topic:?}, for up to {} ms \
+         (max.block.ms); `sordini topic list` shows which topics there are",
+        config.max_block.as_millis()
+    )
 }
 
 /// What a command that appends goes on with after the first signal, and for how long.

@@ -6,7 +6,7 @@ use serde::Serialize;
 use sordini::{BuildError, Producer, Record, Topic};
 use tokio::task::JoinSet;
 
-use crate::connect::{Said, explained, parse_topic, waited_for};
+use crate::connect::{Said, explained, parse_topic, patiently, until_known, waited_for};
 use crate::exit::{FAILED, Failure, Outcome};
 use crate::output::print_line;
 use crate::signals::Signals;
@@ -131,7 +131,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
     let topic = producer.topic(&args.topic).map_err(Failure::usage)?;
     // Finding the cluster is no part of what is measured.
     tokio::select! {
-        found = topic.partitions() => {
+        found = patiently(topic.partitions(), || until_known(&args.topic, producer.config())) => {
             found.map_err(|error| Failure::failed(explained(&error)))?;
         }
         _ = signals.wait() => {}

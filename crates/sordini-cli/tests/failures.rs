@@ -342,6 +342,29 @@ fn a_topic_that_may_not_be_created_and_a_partition_that_is_not_there_lose_nothin
 }
 
 #[test]
+fn what_is_waited_for_before_anything_is_accepted_is_said() {
+    let desk = Desk::new();
+    let broker = desk.serve(&["--no-auto-create"]);
+    let (b, gone) = (broker.address.as_str(), nobody());
+    desk.write("in", "1\n");
+    let produce = ["produce", "t", "in", "-b", b];
+    let perf = ["perf", "t", "--records", "1", "--size", "1", "-b", b];
+    let whole = ["--transaction", "all", "-X", "transactional.id=import-7"];
+    let whole = [&["produce", "t", "in", "-b", &gone][..], &whole].concat();
+    for (args, words) in [
+        (&produce[..], ["topic \"t\"", "60000 ms (max.block.ms)"]),
+        (&perf, ["topic \"t\"", "60000 ms (max.block.ms)"]),
+        (&whole, ["transactional.id=import-7", "60000 ms (max.block.ms)"]),
+    ] {
+        let mut running = desk.start(args);
+        let line = Lines::of(running.stderr()).next_with("waiting for");
+        assert!(words.iter().all(|word| line.contains(word)), "{line}");
+        running.signal("INT");
+        running.end().expect(130);
+    }
+}
+
+#[test]
 fn when_the_broker_dies_each_line_is_delivered_or_in_the_failed_file() {
     let desk = Desk::new();
     let broker = desk.serve(&[]);

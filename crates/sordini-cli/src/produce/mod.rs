@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use sordini::{Config, Guarantees, InitError, Producer, ProducerBuilder, SendError};
 use sordini_protocol::quote::quoted;
 
-use crate::connect::{self, Said, Target, parse_pair, parse_partition, parse_topic};
+use crate::connect::{self, Said, Target, parse_pair, parse_partition, parse_topic, patiently};
 use crate::embedded::Embedded;
 use crate::exit::{FAILED, Failure, Outcome};
 use crate::output::print_line;
@@ -155,7 +155,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
     };
     let builder = builder.map_err(Failure::usage)?;
     signals.announce(waited_for(&args, &config));
-    let outcome = match open_outlet(&args, builder, failed, signals.clone()).await {
+    let outcome = match open_outlet(&args, &config, builder, failed, signals.clone()).await {
         Ok(outlet) => produce(&args, &config, outlet, inputs, signals).await,
         Err(failure) => Err(failure),
     };
@@ -196,6 +196,7 @@ fn check_transactions(args: &Args, config: &Config) -> Outcome {
 
 async fn open_outlet(
     args: &Args,
+    config: &Config,
     builder: ProducerBuilder,
     failed: FailedLines,
     mut signals: Signals,
@@ -212,7 +213,13 @@ async fn open_outlet(
     };
     let built = tokio::select! {
         signal = signals.wait() => return Err(Failure::quiet(signal.exit_code())),
-        built = builder.build_transactional() => built,
+        built = patiently(builder.build_transactional(), || {
+            format!(
+                "waiting for the coordinator of transactional.id={}, for up to {} ms (max.block.ms)",
+                quoted(config.transactional_id.as_deref().unwrap_or_default()),
+                config.max_block.as_millis()
+            )
+        }) => built,
     };
     let producer = built.map_err(|error| match error {
         InitError::Build(error) => Failure::usage(error),

@@ -9,6 +9,7 @@ use super::ledger::{Ledger, Tally};
 use super::shape::{Parsed, Shape};
 use super::stopped::{Stopped, Taken};
 use super::transactions::Transactions;
+use crate::connect::{patiently, until_known};
 use crate::exit::Failure;
 use crate::signals::Signals;
 use crate::summary;
@@ -24,6 +25,7 @@ pub(super) enum Outlet {
 #[derive(Debug)]
 pub(super) struct Each {
     producer: Producer,
+    topic: String,
     appender: Appender,
     ledger: Ledger,
 }
@@ -35,7 +37,7 @@ impl Outlet {
     /// If the topic's name is refused.
     pub(super) fn each(producer: Producer, topic: &str, ledger: Ledger) -> Result<Self, SendError> {
         let appender = producer.topic(topic)?.appender();
-        Ok(Self::Each(Each { producer, appender, ledger }))
+        Ok(Self::Each(Each { producer, topic: topic.to_owned(), appender, ledger }))
     }
 
     /// Empties `--failed` of an earlier run's lines: from here on this run writes to it.
@@ -231,11 +233,17 @@ impl Each {
     }
 
     async fn take(&mut self, block: &Bytes, lines: &[Parsed<'_>], shape: &Shape) -> Taken {
-        let (deliveries, error) =
-            match self.appender.extend(lines.iter().map(|one| shape.record(one))).await {
-                Ok(deliveries) => (deliveries, None),
-                Err(ExtendError { accepted, error, .. }) => (accepted, Some(error)),
-            };
+        let records = lines.iter().map(|one| shape.record(one));
+        let taken = self.appender.extend(records);
+        let taken = match self.ledger.is_empty() {
+            // Nothing takes up memory: it is the topic that is waited for.
+            true => patiently(taken, || until_known(&self.topic, self.producer.config())).await,
+            false => taken.await,
+        };
+        let (deliveries, error) = match taken {
+            Ok(deliveries) => (deliveries, None),
+            Err(ExtendError { accepted, error, .. }) => (accepted, Some(error)),
+        };
         let accepted = deliveries.len();
         if accepted > 0 {
             let span = block.slice(lines[0].start..lines[accepted - 1].end);
