@@ -195,6 +195,11 @@ pub fn push(
     timestamp_delta: i64,
     measured: Measured,
 ) {
+    debug_assert_eq!(
+        measured,
+        measure(record, offset_delta, timestamp_delta),
+        "the record was measured as another one, or for another place"
+    );
     let (total, lead, timestamp, offset, key, value) = match measured.0 {
         Shape::Short { total, lead, timestamp, offset, key, value } => {
             (total, lead, timestamp, offset, key, value)

@@ -382,3 +382,12 @@ fn lz4_frames_have_blocks_that_stand_alone() {
     assert_eq!(packed[..4], 0x184d_2204_u32.to_le_bytes());
     assert_eq!(packed[4] & 0b1110_0000, 0b0110_0000, "version 1, independent blocks");
 }
+
+#[test]
+#[cfg(debug_assertions)]
+#[should_panic(expected = "measured as another one")]
+fn a_record_that_was_measured_as_another_is_not_pushed() {
+    let record = Record { value: Some(b"abc"), ..Record::default() };
+    let measured = record::measure(&record, 0, 0);
+    record::push(&mut Vec::with_capacity(100), &record, 200, 0, measured);
+}
