@@ -194,11 +194,15 @@ impl Transactions {
     }
 
     fn in_doubt(&mut self) {
-        if let State::Ending(ending) = &mut self.state {
-            ending.attempts = Attempts::InDoubt;
-            if !mutant!(M36) {
-                ending.stragglers = Stragglers::Possible;
+        match &mut self.state {
+            State::Ending(ending) => {
+                ending.attempts = Attempts::InDoubt;
+                if !mutant!(M36) {
+                    ending.stragglers = Stragglers::Possible;
+                }
             }
+            State::Initializing(initializing) => initializing.attempts = Attempts::InDoubt,
+            _ => {}
         }
     }
 
@@ -214,6 +218,10 @@ impl Transactions {
             Reaction::Again => self.again(ask, moment),
             Reaction::Soon => {
                 self.forget_asked();
+                if let State::Initializing(initializing) = &mut self.state {
+                    // It may have raised the epoch to abort what it found open.
+                    initializing.attempts = Attempts::InDoubt;
+                }
                 if let Some(errand) = self.errand_mut(ask) {
                     errand.again_soon(moment.now, moment.bounds, moment.rng);
                 }
@@ -460,11 +468,8 @@ impl Transactions {
         if self.goes_back(described, moment) {
             return;
         }
-        let State::Inquiring(Inquiring { transaction, identity, protocol, began, refused, .. }) =
-            &self.state
-        else {
-            return;
-        };
+        let State::Inquiring(inquiring) = &self.state else { return };
+        let Inquiring { transaction, identity, protocol, began, refused, raises, .. } = inquiring;
         let outcome = transaction.as_ref().map(|(number, question)| {
             let outcome = match question {
                 Question::Aborted(cause) => TransactionOutcome::Aborted(cause.clone()),
@@ -474,7 +479,11 @@ impl Transactions {
         });
         let late = |began: &Instant| began.saturating_add(self.timeout) <= moment.now;
         let overdue = if began.as_ref().is_some_and(late) { Overdue::Yes } else { Overdue::No };
-        let fenced = described.map_or(FencedBy::Untold, |at| fenced_by(*identity, at, overdue));
+        let fenced = match described {
+            _ if may_be_own(*identity, *raises, described) => FencedBy::PerhapsItself,
+            Some(at) => fenced_by(*identity, at, overdue),
+            None => FencedBy::Untold,
+        };
         let fenced = Some(fenced);
         let (api, code) = *refused;
         self.fail(FatalError { api, code, fenced }, outcome);
@@ -524,6 +533,20 @@ fn what_became(
 
 fn is_next(identity: ProducerIdentity, now: ProducerIdentity) -> bool {
     now.id == identity.id && Some(now.epoch) == identity.epoch.checked_add(1)
+}
+
+/// May a request of this producer's own have raised the epoch? A coordinator takes a request that
+/// names the present epoch or the one before (KIP-360), so that one that is repeated is answered as
+/// the first. But one that finds a transaction open, begun by a request that was late, raises the
+/// epoch to abort it, keeps no epoch before that, and so refuses the repetition, as it refuses one
+/// that comes after another instance's request.
+fn may_be_own(identity: ProducerIdentity, raises: Attempts, described: Option<&Described>) -> bool {
+    let Some(now) = described.map(|at| at.identity) else { return raises == Attempts::InDoubt };
+    let raised = i32::from(now.epoch) - i32::from(identity.epoch);
+    // An id whose epochs are used up is replaced.
+    let replaced = now.id != identity.id && identity.epoch >= i16::MAX - 2;
+    let by_so_little = now.id == identity.id && (0..=2).contains(&raised);
+    raises == Attempts::InDoubt && (by_so_little || replaced)
 }
 
 /// A coordinator that aborts a transaction for its time raises the epoch by one, or by two in the

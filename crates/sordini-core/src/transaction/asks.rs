@@ -126,7 +126,7 @@ impl Transactions {
     /// All that the present state wants to have asked, one of a kind.
     fn errands(&self) -> Vec<(&Errand, Ask)> {
         match &self.state {
-            State::Initializing(Initializing { previous, errand }) => {
+            State::Initializing(Initializing { previous, errand, .. }) => {
                 vec![(errand, Ask::InitProducerId(*previous))]
             }
             State::Ending(Ending { identity, protocol, direction, errand, .. }) => {

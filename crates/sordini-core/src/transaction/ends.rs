@@ -191,7 +191,7 @@ impl Transactions {
         let errand = Errand::default();
         let refused = (api, code);
         self.step(|state, effects| {
-            let mut back = None;
+            let (mut back, mut raises) = (None, Attempts::Void);
             let (transaction, identity, protocol, began) = match state {
                 State::Open(open) | State::Doomed(Doomed { open, .. }) => {
                     effects.extend([Effect::Seal, Effect::Abandon]);
@@ -211,7 +211,10 @@ impl Transactions {
                     back = Some(Box::new(ending));
                     (Some((number, question)), identity, protocol, Some(began))
                 }
-                State::Initializing(Initializing { previous: Some(identity), .. }) => {
+                State::Initializing(Initializing {
+                    previous: Some(identity), attempts, ..
+                }) => {
+                    raises = attempts;
                     (None, identity, Protocol::One, None)
                 }
                 state => return state,
@@ -222,6 +225,7 @@ impl Transactions {
                 protocol,
                 began,
                 refused,
+                raises,
                 back,
                 errand,
             })
@@ -233,7 +237,7 @@ impl Transactions {
         let number = self.state.transaction();
         self.step(|_, effects| {
             effects.extend([Effect::Seal, Effect::Abandon]);
-            State::Initializing(Initializing { previous: None, errand: Errand::default() })
+            State::Initializing(Initializing::new(None))
         });
         if let Some(number) = number {
             self.conclude(number, TransactionOutcome::Aborted(cause));

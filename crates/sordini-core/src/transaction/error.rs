@@ -136,6 +136,9 @@ pub enum FencedBy {
     Coordinator,
     /// One of the two.
     Untold,
+    /// One of the two, or this producer itself: it asked for a new epoch more than once, and what
+    /// became of the earlier requests is not known.
+    PerhapsItself,
 }
 
 impl fmt::Display for FencedBy {
@@ -149,6 +152,11 @@ impl fmt::Display for FencedBy {
             Self::Untold => {
                 "another instance with the same transactional.id was started, or the coordinator \
                  aborted its transaction since it was open for longer than transaction.timeout.ms"
+            }
+            Self::PerhapsItself => {
+                "an earlier request of this producer for a new epoch, whose answer it does not \
+                 have, may have been carried out; or another instance with the same \
+                 transactional.id was started, or the coordinator aborted its transaction"
             }
         })
     }

@@ -194,8 +194,7 @@ impl Transactions {
         match &self.state {
             State::Fresh => {
                 self.initializers.push(waiter);
-                let first = Initializing { previous: None, errand: Errand::default() };
-                self.step(|_, _| State::Initializing(first));
+                self.step(|_, _| State::Initializing(Initializing::new(None)));
             }
             State::Initializing(Initializing { previous: None, .. }) => {
                 self.initializers.push(waiter);
@@ -280,8 +279,7 @@ impl Transactions {
     }
 
     fn renew(&mut self, identity: ProducerIdentity) {
-        let (previous, errand) = (Some(identity), Errand::default());
-        self.step(|_, _| State::Initializing(Initializing { previous, errand }));
+        self.step(|_, _| State::Initializing(Initializing::new(Some(identity))));
     }
 
     fn is_stale(&self, now: Instant) -> bool {

@@ -64,8 +64,18 @@ pub enum State {
 pub struct Initializing {
     /// Whose epoch is to be raised; `None` for the first.
     pub previous: Option<ProducerIdentity>,
+    /// What was asked so far.
+    pub attempts: Attempts,
     /// InitProducerId.
     pub errand: Errand,
+}
+
+impl Initializing {
+    /// Nothing was asked yet.
+    #[must_use]
+    pub fn new(previous: Option<ProducerIdentity>) -> Self {
+        Self { previous, attempts: Attempts::Void, errand: Errand::default() }
+    }
 }
 
 /// A transaction may begin.
@@ -200,7 +210,8 @@ pub struct Draining {
     pub direction: Direction,
 }
 
-/// Was the coordinator asked to commit, without an answer that says it did not?
+/// Was the coordinator asked, to commit or for an identity, without an answer that says it did
+/// nothing?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attempts {
     /// Every answer so far says that nothing was done.
@@ -245,6 +256,8 @@ pub struct Inquiring {
     pub began: Option<Instant>,
     /// What was answered to what.
     pub refused: (ApiKey, ErrorCode),
+    /// This producer's own requests for a new epoch, before the one that was refused.
+    pub raises: Attempts,
     /// Where to go on, if it turns out that the id is still this producer's.
     pub back: Option<Box<Ending>>,
     /// DescribeTransactions.

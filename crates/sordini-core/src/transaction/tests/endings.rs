@@ -277,6 +277,79 @@ fn a_fenced_producer_is_done_and_says_by_whom() {
     }
 }
 
+/// KIP-360: a coordinator that raised the epoch to abort what it found open, and died or asked for
+/// patience, refuses the repetition of the very request that made it do so.
+#[test]
+fn a_repeated_request_for_an_epoch_that_is_refused_is_not_told_as_another_instance_s_doing() {
+    let cases = [
+        (Some(lost()), identity(7, 1), FencedBy::PerhapsItself),
+        (
+            Some(Answer::Refused(ErrorCode::ConcurrentTransactions)),
+            identity(7, 1),
+            FencedBy::PerhapsItself,
+        ),
+        (Some(Answer::Refused(ErrorCode::NotCoordinator)), identity(7, 2), FencedBy::PerhapsItself),
+        (
+            Some(Answer::Refused(ErrorCode::UnknownServerError)),
+            identity(7, 0),
+            FencedBy::PerhapsItself,
+        ),
+        // No request of one producer raises it so far, or replaces an id that has epochs left.
+        (Some(lost()), identity(7, 3), FencedBy::AnotherInstance),
+        (Some(lost()), identity(9, 0), FencedBy::AnotherInstance),
+        // It was the first, or the others can't have arrived.
+        (None, identity(7, 1), FencedBy::AnotherInstance),
+        (
+            Some(Answer::Lost { begun: false, obstacle: Obstacle::NoAnswer }),
+            identity(7, 1),
+            FencedBy::AnotherInstance,
+        ),
+    ];
+    for (before, now, by) in cases {
+        let mut desk = raising();
+        if let Some(answer) = before.clone() {
+            desk.give(&Ask::InitProducerId(Some(identity(7, 0))), answer);
+            find(&mut desk);
+        }
+        desk.refuse(&Ask::InitProducerId(Some(identity(7, 0))), ErrorCode::ProducerFenced);
+        desk.give(&Ask::Describe, described("CompleteAbort", now));
+        let error = desk.fatal().expect("it is done");
+        assert_eq!(error.fenced, Some(by), "{before:?} {now:?}");
+        let told = error.to_string().contains("an earlier request of this producer");
+        assert_eq!(told, by == FencedBy::PerhapsItself, "{error}");
+    }
+    // A coordinator that tells nothing leaves all of it open.
+    for (before, by) in [(Some(lost()), FencedBy::PerhapsItself), (None, FencedBy::Untold)] {
+        let mut desk = raising();
+        if let Some(answer) = before {
+            desk.give(&Ask::InitProducerId(Some(identity(7, 0))), answer);
+            find(&mut desk);
+        }
+        desk.refuse(&Ask::InitProducerId(Some(identity(7, 0))), ErrorCode::ProducerFenced);
+        desk.give(&Ask::Describe, Answer::Unspoken);
+        assert_eq!(desk.fatal().and_then(|error| error.fenced), Some(by));
+    }
+}
+
+/// One that asks for a new epoch after (7, 0).
+fn raising() -> Desk {
+    let (mut desk, _, _, ask) = ending(Protocol::One, true);
+    desk.refuse(&ask, ErrorCode::InvalidTxnState);
+    assert_eq!(desk.asks(), [Ask::InitProducerId(Some(identity(7, 0)))]);
+    desk
+}
+
+/// The coordinator is found again, if it is looked for.
+fn find(desk: &mut Desk) {
+    desk.wait();
+    if desk.asks() == [Ask::FindCoordinator] {
+        desk.give(&Ask::FindCoordinator, Answer::Coordinator(1));
+    }
+    if desk.asks().is_empty() {
+        desk.wait();
+    }
+}
+
 /// What is open for too long is aborted by its coordinator.
 #[test]
 fn a_producer_whose_transaction_was_overdue_was_fenced_by_its_coordinator() {
