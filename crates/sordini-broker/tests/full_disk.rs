@@ -16,6 +16,8 @@ use std::process::Command;
 use common::{Client, batch, produce};
 use sordini_broker::Server;
 use sordini_broker::protocol::ErrorCode;
+use sordini_broker::protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
+use sordini_broker::protocol::messages::delete_topics::DeleteTopicsRequest;
 
 /// A mounted tmpfs, unmounted on drop.
 struct SmallDisk {
@@ -85,4 +87,81 @@ async fn a_full_disk_is_never_a_false_success() {
     let broker = start(&disk.path).await;
     assert_eq!(broker.records("t", 0).await.expect("records").len(), acknowledged);
     drop(broker);
+}
+
+/// Takes all the room that is left, with records and then with a file.
+async fn fill(disk: &SmallDisk, client: &mut Client, topic: &str) {
+    let id = client.topic_id(topic).await;
+    let value = "x".repeat(10_000);
+    loop {
+        let answer = client.ask(&produce(id, 0, batch(&[&value]), -1), 13).await;
+        if answer.responses[0].partition_responses[0].error_code != 0 {
+            break;
+        }
+    }
+    let mut filler = std::fs::File::create(disk.path.join("filler")).expect("a file");
+    while filler.write_all(&[1; 1024]).is_ok() {}
+}
+
+async fn delete(client: &mut Client, topic: &str) -> ErrorCode {
+    let request = DeleteTopicsRequest { topic_names: vec![topic.to_owned()], ..Default::default() };
+    let answer = client.ask(&request, 5).await;
+    ErrorCode::from_code(answer.responses[0].error_code)
+}
+
+async fn create(client: &mut Client, topic: &str) -> ErrorCode {
+    let name = topic.to_owned();
+    let topic = CreatableTopic {
+        name,
+        num_partitions: 1,
+        replication_factor: 1,
+        ..CreatableTopic::default()
+    };
+    let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
+    let answer = client.ask(&request, 7).await;
+    ErrorCode::from_code(answer.topics[0].error_code)
+}
+
+#[tokio::test]
+async fn a_topic_can_be_deleted_where_the_disk_is_full() {
+    // While it is served, after a kill, and after a clean stop.
+    for restart in [None, Some(false), Some(true)] {
+        let Some(disk) = SmallDisk::mount("1m") else {
+            eprintln!("SKIPPED: mounting a tmpfs takes root");
+            return;
+        };
+        let mut broker = start(&disk.path).await;
+        broker.create_topic("kept", 1, &[]).await.expect("topic");
+        broker.create_topic("t", 1, &[]).await.expect("topic");
+        let mut client = Client::connect(&broker).await;
+        fill(&disk, &mut client, "t").await;
+        // Others ask for more meanwhile, and must not take the room that the deletion needs.
+        for i in 0..50 {
+            let told = create(&mut client, &format!("more-{i}")).await;
+            assert_eq!(told, ErrorCode::KafkaStorageError);
+        }
+        if let Some(clean) = restart {
+            drop(client);
+            match clean {
+                true => drop(broker.shutdown().await),
+                false => broker.kill(),
+            }
+            broker = start(&disk.path).await;
+            client = Client::connect(&broker).await;
+        }
+        assert_eq!(delete(&mut client, "t").await, ErrorCode::None, "{restart:?}");
+        assert_eq!(create(&mut client, "next").await, ErrorCode::None, "there is room again");
+        let id = client.topic_id("next").await;
+        let answer = client.ask(&produce(id, 0, batch(&["v"]), -1), 13).await;
+        assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
+        drop(client);
+        broker.shutdown().await.expect("stopped");
+        let broker = start(&disk.path).await;
+        let topics =
+            broker.with(|broker| broker.topics().map(|(name, _)| name.to_owned()).collect());
+        let topics: Vec<String> = topics.await.expect("it runs");
+        assert_eq!(topics, ["kept", "next"]);
+        assert_eq!(broker.records("next", 0).await.expect("records").len(), 1);
+        drop(broker);
+    }
 }

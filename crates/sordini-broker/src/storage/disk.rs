@@ -15,6 +15,12 @@ const OPEN_FILES_MAX: usize = 256;
 
 const LOCK_FILE: &str = ".lock";
 
+/// Room on the disk that only upkeep may use: a broker on a full disk can start, and can note that a
+/// topic is deleted before its records go and make room.
+const RESERVE_FILE: &str = ".reserve";
+const RESERVE_LEN: usize = 128 * 1024;
+const RESERVE_STEP: usize = 4096;
+
 /// A folder that can't be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -42,12 +48,16 @@ pub enum OpenFolderError {
     },
 }
 
-/// A [`Storage`] in a folder of the file system. Folders are made 0700 and files 0600 (Unix).
+/// A [`Storage`] in a folder of the file system. Folders are made 0700 and files 0600 (Unix). Of the
+/// disk 128 KiB are kept (`.reserve`) for what replaces a small file, so that on a full disk a broker
+/// can start and delete topics; records and new files never get it.
 #[derive(Debug)]
 pub struct DiskStorage {
     root: PathBuf,
     open: BTreeMap<String, OpenFile>,
     clock: u64,
+    /// Bytes of the reserve that are there.
+    reserve: usize,
     /// Held until drop: the lock belongs to the open file.
     _lock: File,
 }
@@ -73,7 +83,58 @@ impl DiskStorage {
             Err(TryLockError::WouldBlock) => return Err(OpenFolderError::Locked { folder: root }),
             Err(TryLockError::Error(source)) => return Err(unusable(source)),
         }
-        Ok(Self { root, open: BTreeMap::new(), clock: 0, _lock: lock })
+        let mut disk = Self { root, open: BTreeMap::new(), clock: 0, reserve: 0, _lock: lock };
+        disk.fill_reserve();
+        Ok(disk)
+    }
+
+    /// Makes the reserve whole, as far as there is room.
+    fn fill_reserve(&mut self) {
+        if self.reserve >= RESERVE_LEN {
+            return;
+        }
+        let opened = private_file().create(true).open(self.path(RESERVE_FILE));
+        let Ok(mut file) = opened else { return };
+        let len = file.metadata().map_or(0, |found| found.len());
+        self.reserve = usize::try_from(len).unwrap_or(usize::MAX);
+        while self.reserve < RESERVE_LEN && file.write_all(&[0; RESERVE_STEP]).is_ok() {
+            self.reserve += RESERVE_STEP;
+        }
+    }
+
+    /// Gives the reserve up; whether there was any.
+    fn spend_reserve(&mut self) -> bool {
+        let was_there = self.reserve > 0 && fs::remove_file(self.path(RESERVE_FILE)).is_ok();
+        self.reserve = 0;
+        was_there
+    }
+
+    /// Whether writing this file is upkeep: it takes another's place, or is one of the few that say
+    /// what is in the folder. What grows with records and topics would use the reserve up.
+    fn is_upkeep(&self, path: &str) -> bool {
+        match path.strip_suffix(".tmp") {
+            Some(target) => !target.contains('/') || self.path(target).exists(),
+            None => !path.ends_with(".log"),
+        }
+    }
+
+    /// Writes to a file; where the disk is full and it is upkeep, once more without the reserve.
+    fn write_to(
+        &mut self,
+        path: &str,
+        mut write: impl FnMut(&mut File) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let done = self.file(path, true).and_then(&mut write);
+        match done {
+            Err(error)
+                if error.kind() == io::ErrorKind::StorageFull
+                    && self.is_upkeep(path)
+                    && self.spend_reserve() =>
+            {
+                self.file(path, true).and_then(write)
+            }
+            done => done,
+        }
     }
 
     fn path(&self, path: &str) -> PathBuf {
@@ -171,10 +232,12 @@ impl Storage for DiskStorage {
 
     fn remove_dir(&mut self, dir: &str) -> io::Result<()> {
         self.forget(dir);
-        match fs::remove_dir_all(self.path(dir)) {
+        let removed = match fs::remove_dir_all(self.path(dir)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
-        }
+        };
+        self.fill_reserve();
+        removed
     }
 
     fn list(&mut self, dir: &str) -> io::Result<Vec<Entry>> {
@@ -203,7 +266,17 @@ impl Storage for DiskStorage {
     }
 
     fn append(&mut self, path: &str, parts: &[&[u8]]) -> io::Result<()> {
-        write_all_vectored(self.file(path, true)?, parts)
+        if path.ends_with(".log") {
+            return write_all_vectored(self.file(path, true)?, parts);
+        }
+        self.write_to(path, |file| {
+            let before = file.metadata()?.len();
+            let written = write_all_vectored(file, parts);
+            if written.is_err() {
+                file.set_len(before)?;
+            }
+            written
+        })
     }
 
     fn read(&mut self, path: &str, position: u64, len: usize) -> io::Result<Bytes> {
@@ -225,8 +298,10 @@ impl Storage for DiskStorage {
     }
 
     fn truncate(&mut self, path: &str, len: u64) -> io::Result<()> {
-        let file = self.file(path, true)?;
-        if file.metadata()?.len() > len { file.set_len(len) } else { Ok(()) }
+        self.write_to(path, |file| match file.metadata()?.len() > len {
+            true => file.set_len(len),
+            false => Ok(()),
+        })
     }
 
     fn sync(&mut self, path: &str) -> io::Result<()> {
@@ -240,7 +315,10 @@ impl Storage for DiskStorage {
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
         self.forget(from);
         self.forget(to);
-        fs::rename(self.path(from), self.path(to))
+        fs::rename(self.path(from), self.path(to))?;
+        // What was replaced has made room.
+        self.fill_reserve();
+        Ok(())
     }
 
     fn remove(&mut self, path: &str) -> io::Result<()> {
