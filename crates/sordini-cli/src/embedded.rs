@@ -122,13 +122,31 @@ pub(crate) enum Copies {
 /// What was cut off, whether that is usual, and what it means for those who use the partition.
 fn told_of_cut(partition: &str, cut: &Cut, copies: Copies) -> String {
     let Cut { file, position, bytes, offset, damage } = cut;
-    if *damage == Damage::AtEnd {
-        return format!(
-            "{partition}: {bytes} bytes of a write that was cut short were removed from the end of \
-             {file}, as a crash leaves them"
-        );
-    }
-    let meaning = if copies == Copies::OtherNodes {
+    let (place, cause) = match damage {
+        Damage::AtEnd => {
+            return format!(
+                "{partition}: {bytes} bytes of a write that was cut short were removed from the end \
+                 of {file}, from byte {position} on, as a crash leaves them; the log ends at offset \
+                 {offset}. Nothing is to be done, but a power cut may have taken the last records \
+                 where --fsync was not given"
+            );
+        }
+        Damage::Within => ("before its end", "which no crash leaves"),
+        Damage::LastBatch => {
+            ("where its last batch begins", "which a power cut may leave, but not the broker's end")
+        }
+    };
+    format!(
+        "{partition}: {file} is damaged at byte {position}, {place}, {cause}: is the disk sound, or \
+         did something write to it? The {bytes} bytes from there on were removed, with the records \
+         from offset {offset} on; {}",
+        what_it_means(partition, copies)
+    )
+}
+
+/// What the loss of a partition's records means for those who use it.
+fn what_it_means(partition: &str, copies: Copies) -> &'static str {
+    if copies == Copies::OtherNodes {
         "what other nodes have of them is copied again, and the rest is lost"
     } else if partition.starts_with("__transaction_state-") {
         "what was last written there of some transactional ids is lost: they begin from an earlier \
@@ -138,12 +156,7 @@ fn told_of_cut(partition: &str, cut: &Cut, copies: Copies) -> String {
         "groups whose offsets stood there go on from earlier ones, or from none"
     } else {
         "they are lost to readers; if they matter, stop the broker and take the folder from a copy"
-    };
-    format!(
-        "{partition}: {file} is damaged at byte {position}, before its end, which no crash leaves: \
-         is the disk sound, or did something write to it? The {bytes} bytes from there on were \
-         removed, with the records from offset {offset} on; {meaning}"
-    )
+    }
 }
 
 /// Stops a server.
@@ -187,8 +200,15 @@ mod tests {
             damage,
         };
         let torn = told_of_cut("t-0", &cut(Damage::AtEnd), Copies::None);
-        assert!(torn.contains("96 bytes") && torn.contains("crash leaves"), "{torn}");
-        assert!(torn.contains("end of t-0/00000000000000000000.log"), "{torn}");
+        let end = "end of t-0/00000000000000000000.log, from byte 217 on";
+        for part in ["96 bytes", "crash leaves", end, "ends at offset 5", "Nothing is to be done"] {
+            assert!(torn.contains(part), "{torn}");
+        }
+        let rotten = told_of_cut("t-0", &cut(Damage::LastBatch), Copies::None);
+        let place = "t-0/00000000000000000000.log is damaged at byte 217, where its last batch";
+        for part in [place, "a power cut may leave", "from offset 5", "from a copy"] {
+            assert!(rotten.contains(part), "{rotten}");
+        }
         let cases = [
             ("t-0", Copies::None, "from a copy"),
             ("__transaction_state-3", Copies::None, "transactional ids"),

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::batch::{HEADER_LEN, Header, MAGIC};
 use super::marker::Marker;
+use super::segment::Damage;
 use crate::crc;
 use crate::storage::Storage;
 
@@ -115,19 +116,25 @@ impl<'a> Scan<'a> {
         Ok(Some((header, size)))
     }
 
-    /// Where the walk has ended: does a sound batch stand anywhere behind? A write that was cut
-    /// short leaves none, and nobody else leaves one by chance.
+    /// What the bytes look like where the walk has ended. A write that was cut short leaves no sound
+    /// batch anywhere behind, and nobody else leaves one by chance.
     ///
     /// # Errors
     /// As the medium fails.
-    pub(super) fn goes_on_behind(&mut self) -> io::Result<bool> {
+    pub(super) fn damage(&mut self) -> io::Result<Damage> {
         let until = self.end.min(self.position.saturating_add(SEARCH_MAX));
         for position in self.position + 1..until {
             if self.sound_at(position)?.is_some() {
-                return Ok(true);
+                return Ok(Damage::Within);
             }
         }
-        Ok(false)
+        let header = Header::new(&self.peek(self.position, HEADER_LEN)?);
+        let size = header.filter(|it| it.magic() == MAGIC).and_then(|header| header.size());
+        let end = size.and_then(|size| self.position.checked_add(size as u64));
+        Ok(match end {
+            Some(end) if end <= self.end => Damage::LastBatch,
+            _ => Damage::AtEnd,
+        })
     }
 
     /// The marker that a batch holds, if it holds one.

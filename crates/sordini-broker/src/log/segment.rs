@@ -33,8 +33,11 @@ pub struct Cut {
 /// What bytes that are not sound look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damage {
-    /// Nothing sound stands behind: a write that a crash cut short.
+    /// The file ends before its last batch does: a write that a crash cut short.
     AtEnd,
+    /// The last batch is all there, and its checksum fails: a loss of power may leave that, and so may
+    /// a disk or a program that wrote over it. The death of the broker does not.
+    LastBatch,
     /// What was written later is sound, or was: no crash leaves that, but a disk or a program that
     /// wrote over it.
     Within,
@@ -312,7 +315,7 @@ impl Segment {
         let (valid, next_offset) = (scan.position(), scan.next_offset());
         let mut cut = None;
         if valid < end {
-            let damage = if scan.goes_on_behind()? { Damage::Within } else { Damage::AtEnd };
+            let damage = scan.damage()?;
             storage.truncate(&path, valid)?;
             let (file, bytes) = (path, end - valid);
             cut = Some(Cut { file, position: valid, bytes, offset: next_offset, damage });

@@ -227,6 +227,29 @@ fn a_flipped_bit_ends_the_log_before_its_batch() {
 }
 
 #[test]
+fn a_last_batch_that_is_all_there_and_damaged_is_not_told_as_a_write_that_was_cut_short() {
+    let mut storage = MemoryStorage::new();
+    let mut log = open(&mut storage, &[]);
+    for i in 0..3 {
+        base_of(append(&mut log, &mut storage, &TestBatch::of(&["abc"]).producer(7, 0, i)));
+    }
+    let path = "t-0/00000000000000000000.log";
+    let whole = storage.contents(path).expect("log");
+    let last = whole.len() / 3 * 2;
+    for at in last + HEADER_LEN..whole.len() {
+        let mut storage = MemoryStorage::new();
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0x10;
+        storage.overwrite(path, damaged);
+        let (log, report) = open_with(&mut storage, options(&[]), false);
+        assert_eq!(log.log_end(), 2);
+        let cut = report.cut.expect("it was cut");
+        assert_eq!((cut.file.as_str(), cut.position, cut.offset), (path, last as u64, 2));
+        assert_eq!(cut.damage, Damage::LastBatch, "byte {at}");
+    }
+}
+
+#[test]
 fn hostile_bytes_never_panic_the_recovery() {
     let mut state = 0x1234_5678_9abc_def0u64;
     let mut random = move || {
