@@ -28,7 +28,8 @@
 //! is acknowledged when the disk has it: it survives a loss of power. A write that fails is an
 //! error, never a false success; a partition whose sync failed is offline until the restart.
 //! Recovery cuts a log back to its sound prefix; a retry of a producer's last five batches is
-//! recognised across restarts.
+//! recognised across restarts. What a log has lost since its broker was stopped in order is told
+//! ([`Lost`]); a broker on its own gives none of its offsets out again.
 //!
 //! # Transactions and offsets
 //! Transactions are coordinated as Kafka 4.4 does, by both protocols ([`TransactionVersion`]), with
@@ -73,7 +74,7 @@ pub use cluster::{Cluster, ClusterConfig, ClusterOutput, ClusterTrace, Peer, Pee
 pub use config::BrokerConfig;
 pub use coordinator::TransactionVersion;
 pub use faults::{FaultBuilder, FaultHandle, Faults, LeaderHint};
-pub use log::{Cut, Damage, Recovery};
+pub use log::{Cut, Damage, Lost, Recovery};
 pub use monitor::{Monitor, SeenBatch};
 pub use records::StoredRecord;
 #[cfg(feature = "server")]

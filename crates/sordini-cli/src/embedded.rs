@@ -6,7 +6,7 @@ use std::path::Path;
 
 use sordini_broker::server::StartError;
 use sordini_broker::storage::OpenFolderError;
-use sordini_broker::{Cut, Damage, OpenError, Recovery, Server, ServerBuilder};
+use sordini_broker::{Cut, Damage, Lost, OpenError, Recovery, Server, ServerBuilder};
 
 use crate::exit::Failure;
 use crate::terminal;
@@ -105,8 +105,13 @@ pub(crate) async fn start(builder: ServerBuilder) -> Result<Server, StartError> 
 
 /// Says what had to be mended of a partition.
 pub(crate) fn warn_of_repair(partition: &str, recovery: &Recovery, copies: Copies) {
-    if let Some(cut) = &recovery.cut {
+    // What was cut short is part of what is lost, where that is known.
+    let torn = |cut: &&Cut| cut.damage == Damage::AtEnd && recovery.lost.is_some();
+    if let Some(cut) = recovery.cut.as_ref().filter(|cut| !torn(cut)) {
         terminal::warn(told_of_cut(partition, cut, copies));
+    }
+    if let Some(lost) = &recovery.lost {
+        terminal::warn(told_of_loss(partition, lost, copies));
     }
 }
 
@@ -157,6 +162,32 @@ fn what_it_means(partition: &str, copies: Copies) -> &'static str {
     } else {
         "they are lost to readers; if they matter, stop the broker and take the folder from a copy"
     }
+}
+
+/// What a log held when its broker was stopped in order, and holds no more.
+fn told_of_loss(partition: &str, lost: &Lost, copies: Copies) -> String {
+    let Lost { file, position, from, to, offsets } = lost;
+    let last = to.saturating_sub(1);
+    let further = match offsets.saturating_sub(to.abs_diff(*from)) {
+        0 => String::new(),
+        more => format!(", and {more} behind them"),
+    };
+    let ahead = match copies {
+        Copies::None => ". New records get offsets behind all of them",
+        Copies::OtherNodes => "",
+    };
+    format!(
+        "{partition}: the records of {offsets} offsets, {from} to {last}{further}, were there when \
+         the broker was last stopped in order, and are gone from byte {position} of {file}, which no \
+         crash leaves: is the disk sound, or did something cut or remove files? {}{ahead}",
+        capital(what_it_means(partition, copies))
+    )
+}
+
+/// The text as a sentence begins.
+fn capital(text: &str) -> String {
+    let mut rest = text.chars();
+    rest.next().into_iter().flat_map(char::to_uppercase).chain(rest).collect()
 }
 
 /// Stops a server.
@@ -223,5 +254,21 @@ mod tests {
                 assert!(told.contains(part), "{told}");
             }
         }
+    }
+
+    #[test]
+    fn a_loss_is_told_with_its_offsets_its_place_and_what_it_means() {
+        let file = "t-0/00000000000000000000.log".to_owned();
+        let lost = Lost { file, position: 217, from: 5, to: 9, offsets: 4 };
+        let told = told_of_loss("t-0", &lost, Copies::None);
+        let place = "byte 217 of t-0/00000000000000000000.log";
+        for part in ["4 offsets, 5 to 8, were", place, "from a copy", "offsets behind all of them"]
+        {
+            assert!(told.contains(part), "{told}");
+        }
+        let told = told_of_loss("t-0", &Lost { offsets: 7, ..lost.clone() }, Copies::None);
+        assert!(told.contains("7 offsets, 5 to 8, and 3 behind them, were"), "{told}");
+        let told = told_of_loss("node 2: t-0", &lost, Copies::OtherNodes);
+        assert!(told.contains("What other nodes have") && !told.contains("New records"), "{told}");
     }
 }

@@ -323,3 +323,41 @@ fn perf_measures_what_it_delivers() {
     assert_eq!(read.lines().len(), 6000);
     assert!(read.lines().iter().all(|line| line.len() == 50));
 }
+
+#[test]
+fn what_a_log_lost_between_two_runs_is_told_and_its_offsets_are_not_given_out_again() {
+    let log = "sordini-data/t-0/00000000000000000000.log";
+    // A batch each; the last one is torn, wrong, or gone, or all are.
+    type Spoil = fn(&mut Vec<u8>, usize);
+    let cases: [(Spoil, usize, &[&str]); 4] = [
+        (|log, size| log.truncate(3 * size - 9), 2, &[]),
+        (|log, size| log[3 * size - 2] ^= 1, 2, &["t-0/0", "is damaged at byte", "from offset 2"]),
+        (|log, size| log.truncate(2 * size), 2, &[]),
+        (|log, _| log.clear(), 0, &[]),
+    ];
+    for (spoil, kept, more) in cases {
+        let desk = Desk::new();
+        desk.run(&["topic", "create", "t", "--partitions", "1"]).expect(0);
+        for line in [b"a\n", b"b\n", b"c\n"] {
+            desk.run_with(&["produce", "t"], line).expect(0);
+        }
+        let mut bytes = desk.read(log);
+        let size = bytes.len() / 3;
+        spoil(&mut bytes, size);
+        desk.write(log, &bytes);
+        let read = desk.run(&["tail", "t", "--exit-at-end"]).expect(0);
+        assert_eq!(read.lines().len(), kept);
+        let lost = format!("the records of {} offsets, {kept} to 2, were there", 3 - kept);
+        for word in [&[lost.as_str(), "from a copy", "behind all of them"], more].concat() {
+            assert!(read.stderr().contains(word), "{word:?} is not in: {}", read.stderr());
+        }
+        assert!(!read.stderr().contains("cut short"), "{}", read.stderr());
+        // It is told once.
+        let next = desk.run_with(&["produce", "t"], b"d\n").expect(0);
+        assert!(!next.stderr().contains("warning"), "{}", next.stderr());
+        let offsets: Vec<Value> =
+            tail_json(&desk, "t").iter().map(|record| record["offset"].clone()).collect();
+        let expected: Vec<Value> = (0..kept).chain([3]).map(Value::from).collect();
+        assert_eq!(offsets, expected);
+    }
+}

@@ -89,6 +89,7 @@ impl Broker {
         if let Some(error) = first_error {
             return Err(error.into());
         }
+        self.write_ends()?;
         let epoch = self.catalog.starts;
         let text = format!("{{\"version\":0,\"brokerEpoch\":{epoch}}}");
         storage::replace(self.storage.as_mut(), "", CLEAN_SHUTDOWN, text.as_bytes(), true)?;

@@ -4,6 +4,7 @@
 //! Kafka processes one request of a connection at a time and answers in order; so does this.
 
 mod connection;
+mod ends;
 mod housekeeping;
 mod inspect;
 mod markers;
@@ -29,6 +30,7 @@ use crate::time::{Instant, Now};
 
 use connection::Connection;
 
+pub(crate) use ends::Ends;
 pub use inspect::{InspectError, OpenTransaction, PartitionState};
 pub(crate) use markers::{AppendedHere, Committed};
 pub use open::OpenError;

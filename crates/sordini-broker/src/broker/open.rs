@@ -6,13 +6,14 @@ use std::io;
 
 use sordini_protocol::Uuid;
 
+use super::ends::{self, Ends};
 use super::{Broker, IdSource, Partition, Topic};
 use crate::catalog::Catalog;
 use crate::cluster::{Found, Node};
 use crate::config::BrokerConfig;
 use crate::coordinator::{CONSUMER_OFFSETS, Coordinator, TRANSACTION_STATE};
 use crate::faults::Faults;
-use crate::log::{LogError, LogOptions, PartitionLog, Recovery};
+use crate::log::{Closed, LogError, LogOptions, PartitionLog, Recovery, closed};
 use crate::monitor::Monitor;
 use crate::storage::{self, Storage};
 use crate::time::Now;
@@ -37,6 +38,17 @@ pub enum OpenError {
     /// The broker's own files can't be read or written.
     #[error("can't open the broker's folder: {0}")]
     Storage(#[from] io::Error),
+}
+
+/// What is known of a partition's log before it is opened; nothing of a new one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Before {
+    /// All before this offset was synced.
+    point: i64,
+    /// All was synced, and nothing was written since.
+    clean: bool,
+    /// What it held when it was last closed, if that is known and still counts.
+    closed: Option<Closed>,
 }
 
 impl Broker {
@@ -75,9 +87,11 @@ impl Broker {
         }
         let clean = storage.len(CLEAN_SHUTDOWN)?.is_some();
         let points = read_checkpoint(storage.as_mut(), RECOVERY_POINTS)?;
+        let ends = ends::read(storage.as_mut())?;
         if let Some(node) = &mut node {
             let high_watermarks = read_checkpoint(storage.as_mut(), HIGH_WATERMARKS)?;
-            node.found = Found { clean, recovery_points: points.clone(), high_watermarks };
+            let ends = if clean { ends.clone() } else { Ends::new() };
+            node.found = Found { clean, ends, recovery_points: points.clone(), high_watermarks };
         }
         catalog.save(storage.as_mut())?;
         storage.remove(CLEAN_SHUTDOWN)?;
@@ -110,7 +124,7 @@ impl Broker {
         broker.write_meta_properties()?;
         broker.sweep()?;
         if broker.node.is_none() {
-            broker.open_topics(now, clean, &points)?;
+            broker.open_topics(now, clean, &points, &ends)?;
             // What was prepared is completed before anybody asks.
             broker.run(now);
             broker.end_unknown_transactions(now);
@@ -176,12 +190,15 @@ impl Broker {
             // A topic of that name was deleted while this node was away.
             self.bury(&dir);
         }
-        let found = self.node.as_ref().map(|node| &node.found);
-        let (clean, point, high) = found.map_or((false, 0, 0), |found| {
+        let found = self.node.as_mut().map(|node| &mut node.found);
+        let (before, high) = found.map_or((Before::default(), 0), |found| {
             let of = |offsets: &BTreeMap<String, i64>| offsets.get(&dir).copied().unwrap_or(0);
-            (found.clean, of(&found.recovery_points), of(&found.high_watermarks))
+            let (point, clean) = (of(&found.recovery_points), found.clean);
+            let closed = ends::of(&found.ends, &dir, id);
+            found.ends.remove(&dir);
+            (Before { point, clean, closed }, of(&found.high_watermarks))
         });
-        let opened = self.open_partition(now, &dir, id, config, point, clean);
+        let opened = self.open_partition(now, &dir, id, config, before);
         let (mut log, report) = opened.map_err(|error| match error {
             OpenError::Log(error) => error,
             OpenError::Storage(source) => failed(source),
@@ -224,6 +241,7 @@ impl Broker {
         now: Now,
         clean: bool,
         points: &BTreeMap<String, i64>,
+        ends: &Ends,
     ) -> Result<(), OpenError> {
         let entries = self.catalog.topics.clone();
         for (name, entry) in entries {
@@ -233,14 +251,18 @@ impl Broker {
                 // What is not sound in a coordinator's log must not be found when it is read.
                 let trusted = !matches!(name.as_str(), TRANSACTION_STATE | CONSUMER_OFFSETS);
                 let point = points.get(&dir).copied().filter(|_| trusted).unwrap_or(0);
-                let clean = clean && trusted;
-                let opened =
-                    self.open_partition(now, &dir, entry.id, &entry.config, point, clean)?;
+                let closed = ends::of(ends, &dir, entry.id);
+                let before = Before { point, clean: clean && trusted, closed };
+                let opened = self.open_partition(now, &dir, entry.id, &entry.config, before)?;
                 let (mut log, report) = opened;
+                log.become_leader(self.storage.as_mut(), *epoch)?;
+                if report.lost.is_some() {
+                    let end = closed.map_or(0, |closed| closed.end);
+                    log.skip_to(self.storage.as_mut(), end, *epoch, now.wall_ms)?;
+                }
                 if report != Recovery::default() {
                     self.recovered.push((dir, report));
                 }
-                log.become_leader(self.storage.as_mut(), *epoch)?;
                 topic.partitions.insert(index, Partition::sole(log, *epoch));
             }
             self.names.insert(entry.id, name.clone());
@@ -256,8 +278,7 @@ impl Broker {
         dir: &str,
         id: Uuid,
         config: &TopicConfig,
-        point: i64,
-        clean: bool,
+        before: Before,
     ) -> Result<(PartitionLog, Recovery), OpenError> {
         let options = LogOptions {
             config: config.clone(),
@@ -272,12 +293,29 @@ impl Broker {
             let durable = self.config.fsync;
             storage::replace(storage, dir, PARTITION_METADATA, text.as_bytes(), durable)?;
         }
+        let Before { point, clean, closed } = before;
+        // Where bytes are lacking, all that is left is looked at.
+        let changed = match closed {
+            Some(closed) if clean => closed::bytes_in(storage, dir)? != closed.bytes,
+            _ => false,
+        };
+        let (point, clean) = if changed { (0, false) } else { (point, clean) };
         let opened = PartitionLog::open(storage, dir, options, point, clean, now.wall_ms)?;
+        let (log, mut report) = opened;
+        if let Some(closed) = closed {
+            let short = log.log_end() < closed.end;
+            report.lost = match (changed, short) {
+                // Retention may have moved the start since, unless nothing was written.
+                (true, _) => log.missing(storage, closed.start, closed.end)?,
+                (false, true) => log.missing(storage, log.log_start(), closed.end)?,
+                (false, false) => None,
+            };
+        }
         if self.config.fsync {
             storage.sync_dir(dir)?;
             storage.sync_dir("")?;
         }
-        Ok(opened)
+        Ok((log, report))
     }
 }
 

@@ -152,6 +152,7 @@ fn fetched(response: &FetchResponse) -> &PartitionData {
 mod apis;
 mod coordinators;
 mod faults;
+mod lost;
 mod quota;
 mod restarts;
 mod sequences;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use sordini_protocol::{ErrorCode, Uuid};
 
+use super::open::Before;
 use super::{Broker, OpenError, Partition, Topic};
 use crate::catalog::{TopicEntry, topic_name_error};
 use crate::time::Now;
@@ -250,7 +251,8 @@ impl Broker {
         let have = self.topics.get(name).map_or(0, |topic| topic.partitions.len());
         for index in i32::try_from(have).unwrap_or(i32::MAX)..count {
             let dir = format!("{name}-{index}");
-            let (mut log, _) = self.open_partition(now, &dir, entry.id, &entry.config, 0, false)?;
+            let (mut log, _) =
+                self.open_partition(now, &dir, entry.id, &entry.config, Before::default())?;
             log.become_leader(self.storage.as_mut(), 0)?;
             if let Some(topic) = self.topics.get_mut(name) {
                 topic.partitions.insert(index, Partition::sole(log, 0));

@@ -15,7 +15,7 @@ use super::leader::HeldFetch;
 use super::peer::{Message, Peer};
 use super::trace::{ClusterTrace, PartitionId};
 use crate::api::Request;
-use crate::broker::{Broker, ConnectionId, NewTopic};
+use crate::broker::{Broker, ConnectionId, Ends, NewTopic};
 use crate::faults::LeaderHint;
 use crate::time::{Instant, Now};
 
@@ -66,6 +66,8 @@ pub(crate) struct Node {
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     pub clean: bool,
+    /// What the logs held when they were closed, if they were; each is of use once.
+    pub ends: Ends,
     pub recovery_points: BTreeMap<String, i64>,
     pub high_watermarks: BTreeMap<String, i64>,
 }

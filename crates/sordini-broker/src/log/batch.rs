@@ -83,6 +83,25 @@ impl Header {
         header
     }
 
+    /// The header of a batch without records that takes so many offsets, at least 1, as compaction
+    /// leaves them. Offset and leader epoch are those of no log yet.
+    #[must_use]
+    pub fn empty(offsets: i32) -> Self {
+        let mut header = Self([0; HEADER_LEN]);
+        let length = (HEADER_LEN - LENGTH_OVERHEAD) as i32;
+        header.put(AT_LENGTH, &length.to_be_bytes());
+        header.put(AT_LEADER_EPOCH, &(-1i32).to_be_bytes());
+        header.put(AT_MAGIC, &MAGIC.to_be_bytes());
+        header.put(AT_LAST_OFFSET_DELTA, &(offsets - 1).max(0).to_be_bytes());
+        header.put(AT_BASE_TIMESTAMP, &NO_TIMESTAMP.to_be_bytes());
+        header.put(AT_MAX_TIMESTAMP, &NO_TIMESTAMP.to_be_bytes());
+        header.put(AT_PRODUCER_ID, &NO_PRODUCER_ID.to_be_bytes());
+        header.put(AT_PRODUCER_EPOCH, &(-1i16).to_be_bytes());
+        header.put(AT_BASE_SEQUENCE, &NO_SEQUENCE.to_be_bytes());
+        header.seal(&[]);
+        header
+    }
+
     /// The header's bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8; HEADER_LEN] {

@@ -12,6 +12,7 @@
 
 pub mod aborted;
 pub mod batch;
+pub(crate) mod closed;
 pub mod epochs;
 pub mod index;
 pub mod marker;
@@ -41,6 +42,7 @@ use producers::{BatchMeta, Check, Producers, Refusal};
 use segment::Segment;
 use verification::{Guard, ToVerify};
 
+pub use closed::{Closed, Lost};
 pub use read::TimestampAndOffset;
 pub use recovery::Recovery;
 pub use segment::{Cut, Damage};

@@ -11,7 +11,7 @@ use super::medium::Medium;
 use super::producers::Producers;
 use super::scan::{Depth, Scan};
 use super::segment::{Cut, Damage, Segment, offset_of};
-use super::{LogError, LogOptions, PartitionLog, snapshot};
+use super::{LogError, LogOptions, Lost, PartitionLog, snapshot};
 use crate::storage::{self, Storage};
 
 /// What opening a log found and did.
@@ -23,6 +23,8 @@ pub struct Recovery {
     pub truncated_bytes: u64,
     /// Where they were cut off.
     pub cut: Option<Cut>,
+    /// What the log held when its broker was stopped in order, and holds no more.
+    pub lost: Option<Lost>,
     /// Segments whose aborted transactions were found anew.
     pub reindexed: usize,
     /// Segments removed because what precedes them was cut back.

@@ -332,3 +332,28 @@ fn a_node_that_restarts_takes_nothing_for_committed_that_it_did_not_note() {
     world.start(3);
     assert_eq!(world.cluster.state(3, "t", 0).map(|s| (s.log_end, s.high_watermark)), Some((1, 0)));
 }
+
+/// What is known of the end of a replica that was closed is of use once: a follower may be cut.
+#[test]
+fn a_replica_that_lost_its_log_while_its_node_was_down_says_so_and_is_filled_again() {
+    let mut world = World::replicated();
+    for _ in 0..3 {
+        assert_eq!(code(&world.produce(1, &batch(&["a"]), -1)), ErrorCode::None);
+    }
+    let now = world.now;
+    world.cluster.shut_down(now, 1);
+    world.advance(2000);
+    assert!(!world.cluster.is_running(1));
+    world.disks[&1].overwrite("t-0/00000000000000000000.log", Vec::new());
+    world.start(1);
+    let told = world.cluster.broker(1).expect("node").recovered().to_vec();
+    let lost = told.iter().find(|(dir, _)| dir == "t-0").and_then(|(_, told)| told.lost.clone());
+    assert_eq!(lost.map(|lost| (lost.from, lost.to)), Some((0, 3)));
+    world.advance(1000);
+    assert_eq!(world.cluster.state(1, "t", 0).map(|state| state.log_end), Some(3));
+    assert_eq!(world.cluster.isr("t", 0).len(), 3);
+    world.kill(1);
+    world.start(1);
+    let told = world.cluster.broker(1).expect("node").recovered().to_vec();
+    assert!(told.iter().all(|(_, report)| report.lost.is_none()), "{told:?}");
+}
