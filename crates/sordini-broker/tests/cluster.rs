@@ -1,4 +1,5 @@
 //! A cluster as a client sees it, over real sockets.
+#![allow(clippy::disallowed_methods, reason = "tests of what is on the disk touch it")]
 
 mod common;
 
@@ -91,5 +92,39 @@ async fn what_all_have_survives_the_leader_and_the_leader_comes_back() {
     for node in 1..=3 {
         let closed = folder.path().join(format!("node-{node}/.kafka_cleanshutdown"));
         assert!(closed.exists(), "node {node} was closed in order");
+    }
+}
+
+/// Whoever lost its log does not lead, as it did before: the others would cut theirs to match.
+#[tokio::test]
+async fn a_log_that_one_node_lost_between_two_runs_is_copied_from_the_others() {
+    for node in 1..=3 {
+        let folder = tempfile::tempdir().expect("folder");
+        let cluster = with_topic(Some(folder.path().to_owned())).await;
+        let (_, addr) = leader(cluster.addrs()[0]).await.expect("a leader");
+        assert_eq!(produce_all(addr, "a").await, (ErrorCode::None, 0));
+        cluster.shutdown().await;
+        let log = folder.path().join(format!("node-{node}/t-0/00000000000000000000.log"));
+        std::fs::write(&log, b"").expect("emptied");
+        let folder = folder.path().to_owned();
+        let cluster = ClusterServer::start(config(), "127.0.0.1:0", Some(folder)).await;
+        let cluster = cluster.expect("start");
+        let mut counts = Vec::new();
+        for _ in 0..200 {
+            counts.clear();
+            for node in 1..=3 {
+                let count =
+                    cluster.with(move |it, _| it.records(node, "t", 0).map_or(0, |all| all.len()));
+                counts.push(count.await.expect("runs"));
+            }
+            if counts == [1, 1, 1] {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(counts, [1, 1, 1], "node {node} lost it");
+        let isr = cluster.with(|cluster, _| cluster.isr("t", 0).len()).await.expect("runs");
+        assert!(isr >= 2, "the others go on");
+        drop(cluster);
     }
 }

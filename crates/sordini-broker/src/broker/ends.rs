@@ -10,7 +10,7 @@ use sordini_protocol::Uuid;
 
 use super::Broker;
 use crate::catalog::{seal, unseal};
-use crate::log::Closed;
+use crate::log::{Closed, closed};
 use crate::storage::{self, Storage};
 
 /// The file's name, in the broker's folder.
@@ -38,6 +38,17 @@ pub(super) fn read(storage: &mut dyn Storage) -> io::Result<Ends> {
 /// What the log in `dir` of the topic with this id held.
 pub(super) fn of(ends: &Ends, dir: &str, id: Uuid) -> Option<Closed> {
     ends.get(dir).filter(|(of, _)| *of == id).map(|(_, closed)| *closed)
+}
+
+/// The folders whose logs hold fewer bytes than they did.
+pub(super) fn short(storage: &mut dyn Storage, ends: &Ends) -> io::Result<Vec<String>> {
+    let mut short = Vec::new();
+    for (dir, (_, closed)) in ends {
+        if closed::bytes_in(storage, dir)? < closed.bytes {
+            short.push(dir.clone());
+        }
+    }
+    Ok(short)
 }
 
 fn parse(text: &str) -> Option<Ends> {

@@ -91,7 +91,9 @@ impl Broker {
         if let Some(node) = &mut node {
             let high_watermarks = read_checkpoint(storage.as_mut(), HIGH_WATERMARKS)?;
             let ends = if clean { ends.clone() } else { Ends::new() };
-            node.found = Found { clean, ends, recovery_points: points.clone(), high_watermarks };
+            let short = ends::short(storage.as_mut(), &ends)?;
+            let recovery_points = points.clone();
+            node.found = Found { clean, ends, short, recovery_points, high_watermarks };
         }
         catalog.save(storage.as_mut())?;
         storage.remove(CLEAN_SHUTDOWN)?;

@@ -71,8 +71,8 @@ impl Controller {
     /// Takes a node's message.
     pub(super) fn handle(&mut self, now: Now, node: i32, message: Message) {
         match message {
-            Message::Register { incarnation, host, port } => {
-                self.register(now, node, incarnation, host, port);
+            Message::Register { incarnation, host, port, short } => {
+                self.register(now, node, incarnation, (host, port), &short);
             }
             Message::Heartbeat { broker_epoch, version, leaving } => {
                 self.heartbeat(now, node, broker_epoch, version, leaving);
@@ -141,7 +141,14 @@ impl Controller {
         }
     }
 
-    fn register(&mut self, now: Now, node: i32, incarnation: u64, host: String, port: u16) {
+    fn register(
+        &mut self,
+        now: Now,
+        node: i32,
+        incarnation: u64,
+        (host, port): (String, u16),
+        short: &[String],
+    ) {
         let known = self.nodes.get(&node).map_or(0, |node| node.incarnation);
         if incarnation > known {
             // Its earlier life is over, whether its session is or not: what it had in memory is
@@ -153,6 +160,7 @@ impl Controller {
             let epoch = image.version;
             let entry = BrokerImage { epoch, host, port, fenced: true, leaving: false };
             image.brokers.insert(node, entry);
+            self.distrust(node, short);
             self.publish();
             self.trace(ClusterTrace::Registered { node, broker_epoch: epoch });
         } else if incarnation < known {

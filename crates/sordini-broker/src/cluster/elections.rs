@@ -48,6 +48,24 @@ impl Controller {
         }
     }
 
+    /// Takes a node that lost the end of logs out of their ISRs: as their leader it would have the
+    /// others cut theirs. The last member stays, as nobody else is known to have more.
+    pub(super) fn distrust(&mut self, node: i32, short: &[String]) {
+        for dir in short {
+            let Some((topic, index)) = dir.rsplit_once('-') else { continue };
+            let Ok(index) = index.parse::<i32>() else { continue };
+            let Some(partition) = self.image.partition(topic, index) else { continue };
+            let leader = partition.leader;
+            let isr: Vec<i32> = partition.isr.iter().copied().filter(|id| *id != node).collect();
+            if let Ok(index) = usize::try_from(index)
+                && leader != node
+                && !isr.is_empty()
+            {
+                self.set_partition(topic, index, leader, isr, true);
+            }
+        }
+    }
+
     /// The leader, and whether it is in sync.
     fn choose(&self, topic: &str, partition: &PartitionImage, isr: &[i32]) -> (i32, bool) {
         if isr.contains(&partition.leader) && self.is_usable(partition.leader) {

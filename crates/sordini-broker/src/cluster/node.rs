@@ -68,6 +68,8 @@ pub(crate) struct Found {
     pub clean: bool,
     /// What the logs held when they were closed, if they were; each is of use once.
     pub ends: Ends,
+    /// The partitions' folders that hold fewer bytes than that.
+    pub short: Vec<String>,
     pub recovery_points: BTreeMap<String, i64>,
     pub high_watermarks: BTreeMap<String, i64>,
 }
@@ -222,8 +224,8 @@ impl Node {
         let (version, leaving) = (self.view.version, self.leaving);
         let message = match self.broker_epoch {
             None => {
-                let incarnation = self.incarnation;
-                Message::Register { incarnation, host: host.to_owned(), port }
+                let (incarnation, short) = (self.incarnation, self.found.short.clone());
+                Message::Register { incarnation, host: host.to_owned(), port, short }
             }
             Some(broker_epoch) => Message::Heartbeat { broker_epoch, version, leaving },
         };

@@ -30,8 +30,9 @@ pub struct PeerMessage(pub(crate) Message);
 
 #[derive(Clone, Debug)]
 pub(crate) enum Message {
-    /// A node has started.
-    Register { incarnation: u64, host: String, port: u16 },
+    /// A node has started. `short` are the folders of partitions whose logs hold less than when the
+    /// node was stopped in order.
+    Register { incarnation: u64, host: String, port: u16, short: Vec<String> },
     /// It is registered, fenced until its first heartbeat.
     Registered { incarnation: u64, broker_epoch: u64, image: Arc<Image> },
     /// A node is alive, and has this version of the image.
