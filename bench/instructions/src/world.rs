@@ -53,6 +53,9 @@ pub(crate) struct World {
     transmitted: u64,
 }
 
+/// Segments of each size that earlier batches have left.
+const EARLIER: usize = 1200;
+
 impl World {
     /// A producer that knows its topic of so many partitions; nothing lingers.
     pub(crate) fn new(partitions: u32, settings: &[(&str, &str)]) -> Self {
@@ -73,6 +76,12 @@ impl World {
         let producer = Producer::new(config, components);
         let accumulator = Arc::clone(producer.accumulator());
         let topic = accumulator.topic("clicks");
+        let memory = accumulator.memory();
+        // In the stream of batches segments come from those of earlier ones.
+        for size in [1 << 10, 4 << 10, 16 << 10] {
+            let taken: Vec<_> = (0..EARLIER).map_while(|_| memory.try_take(size, size)).collect();
+            drop(taken);
+        }
         let broker = Broker::new(partitions);
         let mut world = Self { outside, producer, accumulator, topic, broker, transmitted: 0 };
         let topic = Arc::clone(&world.topic);

@@ -65,10 +65,13 @@ enum Place {
     Granted(Option<Vec<u8>>),
 }
 
-/// A run of bytes of a batch. Its capacity is fixed and charged until it is dropped.
+/// A run of bytes of a batch. Its size is fixed and charged until it is dropped.
 #[derive(Debug)]
 pub struct Segment {
+    /// As long as the segment may become: what is written needs no look at a capacity, and what an
+    /// earlier batch left behind `used` is never read.
     bytes: Vec<u8>,
+    used: usize,
     charged: usize,
     memory: Arc<Memory>,
 }
@@ -77,20 +80,46 @@ impl Segment {
     /// The bytes written so far.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.bytes[..self.used]
     }
 
     /// How many bytes still fit.
     #[must_use]
     #[inline]
     pub fn room(&self) -> usize {
-        self.bytes.capacity() - self.bytes.len()
+        self.bytes.len() - self.used
     }
 
-    /// The buffer, to append at most [`Segment::room`] bytes to.
+    /// What is behind the bytes written so far, to be written to: [`Segment::room`] bytes.
     #[inline]
-    pub fn buffer(&mut self) -> &mut Vec<u8> {
-        &mut self.bytes
+    pub fn rest(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.used..]
+    }
+
+    /// That many bytes of the rest were written.
+    ///
+    /// # Panics
+    /// If there are not that many.
+    #[inline]
+    pub fn advance(&mut self, by: usize) {
+        assert!(by <= self.room(), "S6: a segment was written beyond its end");
+        self.used += by;
+    }
+
+    #[cfg(test)]
+    pub(crate) fn append(&mut self, bytes: &[u8]) {
+        self.rest()[..bytes.len()].copy_from_slice(bytes);
+        self.advance(bytes.len());
+    }
+
+    #[cfg(test)]
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[..self.used]
+    }
+
+    /// Forgets all but the first `len` bytes.
+    pub fn truncate(&mut self, len: usize) {
+        self.used = self.used.min(len);
     }
 }
 
@@ -188,8 +217,8 @@ impl Memory {
     }
 
     fn segment(self: &Arc<Self>, bytes: Option<Vec<u8>>, size: usize) -> Segment {
-        let bytes = bytes.unwrap_or_else(|| Vec::with_capacity(size));
-        Segment { bytes, charged: size, memory: Arc::clone(self) }
+        let bytes = bytes.unwrap_or_else(|| vec![0; size]);
+        Segment { bytes, used: 0, charged: size, memory: Arc::clone(self) }
     }
 
     /// Waits in order for a segment of at least `least` bytes.
@@ -216,7 +245,8 @@ impl Memory {
             bytes.shrink_to_fit();
             let charged = bytes.capacity().min(charge);
             charge -= charged;
-            new.push(Segment { bytes, charged, memory: Arc::clone(self) });
+            let used = bytes.len();
+            new.push(Segment { bytes, used, charged, memory: Arc::clone(self) });
         }
         let emptied = |mut segment: Segment| {
             segment.charged = 0;
@@ -265,7 +295,8 @@ impl Inner {
         let size = bytes.capacity();
         let Some(class) = class_of(size) else { return };
         if self.reserved + self.idle + size <= limit {
-            bytes.clear();
+            // A codec's bytes may be fewer.
+            bytes.resize(size, 0);
             self.idle += size;
             self.free[class].push(std::mem::take(bytes));
         }

@@ -164,9 +164,10 @@ impl Open {
     #[inline(always)]
     pub(crate) fn push(&mut self, record: &Record<'_>, fitted: Fitted) -> Placed {
         let index = self.count;
-        record::push(self.last.buffer(), record, index, fitted.delta, fitted.measured);
+        record::put(self.last.rest(), record, index, fitted.delta, fitted.measured);
         #[cfg(test)]
         assert!(record.key != Some(EXPLOSIVE), "half an append, as ordered");
+        self.last.advance(fitted.len());
         self.count += 1;
         self.len += fitted.len();
         self.max_timestamp = self.max_timestamp.max(fitted.timestamp);
@@ -195,9 +196,8 @@ impl Open {
     pub(crate) fn salvage(mut self) -> Option<Sealed> {
         let mut whole = self.len;
         for segment in self.before.iter_mut().chain([&mut self.last]) {
-            let bytes = segment.buffer();
-            bytes.truncate(whole);
-            whole -= bytes.len();
+            segment.truncate(whole);
+            whole -= segment.bytes().len();
         }
         (self.count > 0).then(|| Sealed { damaged: true, ..self.seal() })
     }

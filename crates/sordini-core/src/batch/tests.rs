@@ -237,7 +237,7 @@ fn bytes_that_do_not_read_as_they_were_written_are_not_cut() {
     let memory = Memory::new(1 << 20);
     for spoil in [0, 3, 5] {
         let mut whole = of_values(&memory, &[b"aa", b"bb"]);
-        whole.body.0[0].buffer()[spoil] ^= 0x55;
+        whole.body.0[0].bytes_mut()[spoil] ^= 0x55;
         let result = halve(whole.into_ready().stamp(stamp(0)), None, &memory);
         // A changed payload cannot be told from what was meant; a changed length can.
         if let Err((back, error)) = result {
@@ -248,7 +248,7 @@ fn bytes_that_do_not_read_as_they_were_written_are_not_cut() {
         }
     }
     let mut whole = of_values(&memory, &[b"aa", b"bb"]);
-    whole.body.0[0].buffer().push(0);
+    whole.body.0[0].append(&[0]);
     assert!(halve(whole.into_ready().stamp(stamp(0)), None, &memory).is_err(), "one byte more");
 }
 
@@ -344,7 +344,7 @@ fn a_body_is_its_segments_in_order() {
     let memory = Memory::new(1 << 20);
     let segment = |bytes: &[u8]| {
         let mut segment = memory.try_take(bytes.len(), 0).expect("there is memory");
-        segment.buffer().extend_from_slice(bytes);
+        segment.append(bytes);
         segment
     };
     let body = Body(vec![segment(b"ab"), segment(b""), segment(b"cde")]);

@@ -27,7 +27,7 @@ fn check(memory: &Memory) {
     let pooled: usize = inner.free.iter().flatten().map(Vec::capacity).sum();
     assert_eq!(inner.idle, pooled);
     assert!(inner.free.iter().zip(CLASSES).all(|(list, class)| {
-        list.iter().all(|bytes| bytes.capacity() == class && bytes.is_empty())
+        list.iter().all(|bytes| bytes.capacity() == class && bytes.len() == class)
     }));
     assert!(
         inner.reserved + inner.idle <= memory.limit(),
@@ -110,7 +110,7 @@ fn nobody_waits_for_more_than_there_can_ever_be() {
 fn a_recycled_buffer_is_empty() {
     let memory = Memory::new(64 * KIB);
     let mut segment = memory.try_take(KIB, 0).expect("there is memory");
-    segment.buffer().extend_from_slice(b"somebody else's record");
+    segment.append(b"somebody else's record");
     drop(segment);
     assert_eq!(idle(&memory), KIB);
     let segment = memory.try_take(KIB, 0).expect("there is memory");

@@ -1,4 +1,4 @@
-//! Encodes one record of a v2 record batch at the end of a segment.
+//! Encodes one record of a v2 record batch.
 
 use crate::record::Record;
 use crate::wire::varint;
@@ -103,13 +103,13 @@ impl Words {
         Self { len: self.len + 1, ..self }
     }
 
-    /// All eight bytes are stored, and those beyond the words taken back: a copy of just as many
-    /// as there are would wait for the stores that put them together.
-    #[inline]
-    fn push_to(self, out: &mut Vec<u8>) {
-        let end = out.len() + self.len;
-        out.extend_from_slice(&self.bits.to_le_bytes());
-        out.truncate(end);
+    /// Stores itself at `at` and says where it ends. All eight bytes are stored: a copy of just as
+    /// many as there are would wait for the stores that put them together. What is too much is
+    /// overwritten by what follows.
+    #[inline(always)]
+    fn put(self, out: &mut [u8], at: usize) -> usize {
+        out[at..at + size_of::<u64>()].copy_from_slice(&self.bits.to_le_bytes());
+        at + self.len
     }
 }
 
@@ -168,28 +168,14 @@ pub fn upper_bound(record: &Record<'_>) -> usize {
     measure(record, 0, 0).total() + (varint::MAX_LEN - 1) + 4 + 1
 }
 
-/// Four varints and an attribute byte take at most 41 bytes; the rest is for a key.
-const STAGE: usize = 80;
-
-fn push_field(out: &mut Vec<u8>, field: Option<&[u8]>) {
-    let mut stage = [0; varint::MAX_LEN];
-    match field {
-        None => {
-            let end = varint::put(&mut stage, 0, -1);
-            out.extend_from_slice(&stage[..end]);
-        }
-        Some(bytes) => {
-            let end = varint::put(&mut stage, 0, bytes.len() as i64);
-            out.extend_from_slice(&stage[..end]);
-            out.extend_from_slice(bytes);
-        }
-    }
-}
-
-/// Appends the record's bytes to `out`; `measured` must be what [`measure`] returned for it.
+/// Writes the record's bytes to the beginning of `out`; `measured` must be what [`measure`] returned
+/// for it. Up to seven bytes behind them may be overwritten too.
+///
+/// # Panics
+/// If `out` is shorter than what was measured.
 #[inline(always)]
-pub fn push(
-    out: &mut Vec<u8>,
+pub fn put(
+    out: &mut [u8],
     record: &Record<'_>,
     offset_delta: u32,
     timestamp_delta: i64,
@@ -205,76 +191,61 @@ pub fn push(
             (total, lead, timestamp, offset, key, value)
         }
         Shape::Long { body, .. } => {
-            return push_long(out, record, offset_delta, timestamp_delta, body);
+            return put_long(out, record, offset_delta, timestamp_delta, body);
         }
     };
-    if out.capacity() - out.len() < total + SLACK {
+    let Some(out) = out.get_mut(..total + SLACK) else {
         // The last of a segment, and only that.
-        return push_long(out, record, offset_delta, timestamp_delta, total - lead.len);
-    }
-    Words::of(lead).and_zero().and(timestamp).push_to(out);
-    match record.key {
-        None => Words::of(offset).and(key).and(value).push_to(out),
+        return put_long(out, record, offset_delta, timestamp_delta, total - lead.len);
+    };
+    let at = Words::of(lead).and_zero().and(timestamp).put(out, 0);
+    let at = match record.key {
+        None => Words::of(offset).and(key).and(value).put(out, at),
         Some(bytes) => {
-            Words::of(offset).and(key).push_to(out);
-            out.extend_from_slice(bytes);
-            Words::of(value).push_to(out);
+            let at = Words::of(offset).and(key).put(out, at);
+            let at = put_bytes(out, at, bytes);
+            Words::of(value).put(out, at)
+        }
+    };
+    let at = put_bytes(out, at, record.value.unwrap_or_default());
+    out[at] = 0;
+}
+
+/// Copies `bytes` to `at` and says where they end.
+#[inline(always)]
+fn put_bytes(out: &mut [u8], at: usize, bytes: &[u8]) -> usize {
+    let end = at + bytes.len();
+    out[at..end].copy_from_slice(bytes);
+    end
+}
+
+fn put_field(out: &mut [u8], at: usize, field: Option<&[u8]>) -> usize {
+    match field {
+        None => varint::put(out, at, -1),
+        Some(bytes) => {
+            let at = varint::put(out, at, bytes.len() as i64);
+            put_bytes(out, at, bytes)
         }
     }
-    if let Some(value) = record.value {
-        out.extend_from_slice(value);
-    }
-    out.push(0);
 }
 
 #[inline(never)]
-fn push_long(
-    out: &mut Vec<u8>,
+fn put_long(
+    out: &mut [u8],
     record: &Record<'_>,
     offset_delta: u32,
     timestamp_delta: i64,
     body: usize,
 ) {
-    // Length, attributes, two deltas, the lengths and a short key: one copy of a staged prefix is
-    // cheaper than many bounds-checked pushes.
-    let mut stage = [0; STAGE];
-    let mut at = varint::put(&mut stage, 0, body as i64);
-    stage[at] = 0;
-    at = varint::put(&mut stage, at + 1, timestamp_delta);
-    at = varint::put(&mut stage, at, i64::from(offset_delta));
-    match record.key {
-        None => at = varint::put(&mut stage, at, -1),
-        Some(key) => {
-            at = varint::put(&mut stage, at, key.len() as i64);
-            if let Some(room) = stage[..STAGE - varint::MAX_LEN].get_mut(at..at + key.len()) {
-                room.copy_from_slice(key);
-                at += key.len();
-            } else {
-                out.extend_from_slice(&stage[..at]);
-                out.extend_from_slice(key);
-                at = 0;
-            }
-        }
-    }
-    match record.value {
-        None => {
-            at = varint::put(&mut stage, at, -1);
-            out.extend_from_slice(&stage[..at]);
-        }
-        Some(value) => {
-            at = varint::put(&mut stage, at, value.len() as i64);
-            out.extend_from_slice(&stage[..at]);
-            out.extend_from_slice(value);
-        }
-    }
-    if record.headers.is_empty() {
-        out.push(0);
-        return;
-    }
-    let end = varint::put(&mut stage, 0, record.headers.len() as i64);
-    out.extend_from_slice(&stage[..end]);
+    let mut at = varint::put(out, 0, body as i64);
+    out[at] = 0;
+    at = varint::put(out, at + 1, timestamp_delta);
+    at = varint::put(out, at, i64::from(offset_delta));
+    at = put_field(out, at, record.key);
+    at = put_field(out, at, record.value);
+    at = varint::put(out, at, record.headers.len() as i64);
     for header in record.headers {
-        push_field(out, Some(header.name.as_bytes()));
-        push_field(out, header.value);
+        at = put_field(out, at, Some(header.name.as_bytes()));
+        at = put_field(out, at, header.value);
     }
 }

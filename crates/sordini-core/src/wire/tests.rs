@@ -119,11 +119,10 @@ proptest! {
     ) {
         with_record(&parts, |record| {
             let measured = record::measure(record, offset_delta, timestamp_delta);
-            let mut out = vec![9];
-            record::push(&mut out, record, offset_delta, timestamp_delta, measured);
-            prop_assert_eq!(out.len() - 1, measured.total());
+            let mut out = vec![9; measured.total()];
+            record::put(&mut out, record, offset_delta, timestamp_delta, measured);
             prop_assert!(measured.total() <= record::upper_bound(record));
-            let (stated, rest) = varint::get(&out[1..]).expect("it starts with its length");
+            let (stated, rest) = varint::get(&out).expect("it starts with its length");
             prop_assert_eq!(stated, rest.len() as i64);
             Ok(())
         })?;
@@ -149,24 +148,22 @@ fn encoded(parts: &Parts, offset_delta: u32, timestamp_delta: i64) -> Vec<u8> {
     [sint64(body.len() as i64), body].concat()
 }
 
-/// Pushes it into buffers behind other bytes, with room for what was measured, a little more, and
-/// plenty: it must come out the same, take no more than was measured, and leave the rest alone.
-fn pushed(parts: &Parts, offset_delta: u32, timestamp_delta: i64) -> Vec<u8> {
-    let push = |spare: usize| {
+/// Puts it into buffers with room for what was measured, a little more, and plenty: it must come out
+/// the same, and leave alone what is further behind it than the next seven bytes.
+fn put(parts: &Parts, offset_delta: u32, timestamp_delta: i64) -> Vec<u8> {
+    let put = |spare: usize| {
         with_record(parts, |record| {
             let measured = record::measure(record, offset_delta, timestamp_delta);
-            let mut out = Vec::with_capacity(1 + measured.total() + spare);
-            let room = out.capacity();
-            out.push(9);
-            record::push(&mut out, record, offset_delta, timestamp_delta, measured);
-            assert_eq!(out.capacity(), room, "what was measured is what it takes");
-            assert_eq!(out.remove(0), 9);
+            let mut out = vec![9; measured.total() + spare];
+            record::put(&mut out, record, offset_delta, timestamp_delta, measured);
+            assert!(out.iter().skip(measured.total() + 7).all(|byte| *byte == 9));
+            out.truncate(measured.total());
             out
         })
     };
-    let exact = push(0);
+    let exact = put(0);
     for spare in [1, 7, 8, 9, 100] {
-        assert!(push(spare) == exact, "with {spare} bytes to spare");
+        assert!(put(spare) == exact, "with {spare} bytes to spare");
     }
     exact
 }
@@ -181,7 +178,7 @@ proptest! {
         timestamp_delta in prop_oneof![integers(), -70..70i64, 8_100..8_300i64, 524_280..524_300i64],
     ) {
         let expected = encoded(&parts, offset_delta, timestamp_delta);
-        prop_assert_eq!(pushed(&parts, offset_delta, timestamp_delta), &expected[..]);
+        prop_assert_eq!(put(&parts, offset_delta, timestamp_delta), &expected[..]);
     }
 }
 
@@ -194,7 +191,7 @@ fn a_record_is_encoded_as_the_format_says_wherever_a_length_takes_one_byte_more(
             let parts = (key, Some(vec![b'v'; value]), Vec::new());
             for (offset, timestamp) in [(0, 0), (63, -64), (64, 64), (8_191, -8_192), (8_192, 9)] {
                 let expected = encoded(&parts, offset, timestamp);
-                assert!(pushed(&parts, offset, timestamp) == expected, "{value} {offset}");
+                assert!(put(&parts, offset, timestamp) == expected, "{value} {offset}");
             }
         }
     }
@@ -215,8 +212,9 @@ fn the_bound_holds_where_a_length_takes_one_byte_more() {
 fn a_header_says_what_it_was_told_under_a_checksum_others_compute_alike() {
     let body: Vec<u8> = {
         let record = Record { value: Some(b"v"), ..Record::default() };
-        let mut out = Vec::new();
-        record::push(&mut out, &record, 0, 0, record::measure(&record, 0, 0));
+        let measured = record::measure(&record, 0, 0);
+        let mut out = vec![0; measured.total()];
+        record::put(&mut out, &record, 0, 0, measured);
         out
     };
     let contents =
@@ -386,8 +384,8 @@ fn lz4_frames_have_blocks_that_stand_alone() {
 #[test]
 #[cfg(debug_assertions)]
 #[should_panic(expected = "measured as another one")]
-fn a_record_that_was_measured_as_another_is_not_pushed() {
+fn a_record_that_was_measured_as_another_is_not_written() {
     let record = Record { value: Some(b"abc"), ..Record::default() };
     let measured = record::measure(&record, 0, 0);
-    record::push(&mut Vec::with_capacity(100), &record, 200, 0, measured);
+    record::put(&mut [0; 100], &record, 200, 0, measured);
 }

@@ -486,7 +486,7 @@ fn who_waits_for_memory_is_heard_of_though_the_control_plane_has_just_looked() {
 fn a_segment_waited_for_will_do_whatever_became_of_the_lane() {
     // The least asked for at every fill of the batch suffices to open another one as well.
     for filled in (0..900).step_by(5) {
-        let world = World::new(|_| {});
+        let world = World::new(|config| config.buffer_memory = 1 << 20);
         let topic = world.topic(1);
         world.append(&topic, 0, &vec![0; filled]);
         // Near a class's border, where the byte or two of an offset or a timestamp would count.

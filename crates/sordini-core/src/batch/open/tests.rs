@@ -81,10 +81,10 @@ fn a_segment_takes_what_fits_it_to_the_byte() {
     let fitted = open.fit(&record(Some(2000)), 0);
     let mut segment = memory.try_take(KIB, 0).expect("there is memory");
     let room = segment.room();
-    segment.buffer().resize(room - fitted.len(), 0);
+    segment.append(&vec![0; room - fitted.len()]);
     open.grow(segment);
     assert!(open.has_room(&fitted));
-    open.last.buffer().push(0);
+    open.last.append(&[0]);
     assert!(!open.has_room(&fitted));
 }
 
@@ -127,7 +127,7 @@ fn an_append_that_panicked_costs_the_records_before_it_no_byte() {
     append(&mut open, &memory);
     let before: Vec<u8> =
         open.before.iter().chain([&open.last]).flat_map(|of| of.bytes().to_vec()).collect();
-    open.last.buffer().extend_from_slice(b"half an append");
+    open.last.append(b"half an append");
     let salvaged = open.salvage().expect("two records");
     assert_eq!((salvaged.count(), salvaged.damaged), (2, true));
     assert_eq!(salvaged.body.to_vec(), before);
@@ -136,6 +136,6 @@ fn an_append_that_panicked_costs_the_records_before_it_no_byte() {
 #[test]
 fn a_first_append_that_panicked_leaves_nothing() {
     let mut open = open(NO_LIMIT);
-    open.last.buffer().push(0);
+    open.last.append(&[0]);
     assert!(open.salvage().is_none());
 }
