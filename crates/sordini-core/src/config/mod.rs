@@ -135,7 +135,8 @@ pub struct Config {
     /// `batch.size`: uncompressed bytes per batch; 0 means one record per batch; default 16 384.
     /// Where a broker refuses a batch as too large, the partition's later ones are half its size.
     pub batch_size: usize,
-    /// `linger.ms`: how long an open batch waits for company; default 5 ms (KIP-1030).
+    /// `linger.ms`: how long an open batch waits for company, at most; default 5 ms (KIP-1030). Up to
+    /// a millisecond of it is left for the timer that ends it, which runtimes are late with.
     pub linger: Duration,
     /// `buffer.memory`: bytes of records not yet resolved; default 32 MiB.
     pub buffer_memory: usize,

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sordini_protocol::mutant;
 
@@ -36,6 +37,10 @@ impl Partition {
         self.view.oldest.is_some()
     }
 }
+
+/// Timers of runtimes are rounded up to this, tokio's among them: without regard to it a batch would
+/// linger for a millisecond more than it may.
+const TIMER_GRAIN: Duration = Duration::from_millis(1);
 
 impl Producer {
     /// Takes in what the data plane reports.
@@ -113,9 +118,15 @@ impl Producer {
         }
     }
 
+    /// When a batch that was opened then is sent, if nothing else makes it go before.
+    fn lingers_until(&self, opened: Instant) -> Instant {
+        let linger = self.config.linger;
+        opened.saturating_add(linger.saturating_sub(TIMER_GRAIN.min(linger / 2)))
+    }
+
     /// Is the lane's oldest batch to be sent now, whatever could still join it?
     pub(super) fn is_lane_due(&self, partition: &Partition) -> bool {
-        let lingered = |opened: Instant| opened.saturating_add(self.config.linger) <= self.now;
+        let lingered = |opened: Instant| self.lingers_until(opened) <= self.now;
         partition.view.sealed > 0 || partition.view.open.is_some_and(lingered)
     }
 
@@ -225,7 +236,7 @@ impl Producer {
         let linger = view.open.filter(|_| view.sealed == 0 && takes);
         let oldest_on_way = line.slots().iter().find_map(Slot::meta).map(|meta| meta.opened);
         let oldest = [oldest_on_way, view.oldest].into_iter().flatten().min();
-        let linger = linger.map(|opened| opened.saturating_add(self.config.linger));
+        let linger = linger.map(|opened| self.lingers_until(opened));
         let expiry = oldest.map(|opened| opened.saturating_add(self.config.delivery_timeout));
         // What may go since a while waits for something else; what has expired waits for nothing.
         let waits = [linger, line.next_retry()].into_iter().flatten().filter(|at| *at > self.now);

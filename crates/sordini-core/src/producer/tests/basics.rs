@@ -61,10 +61,13 @@ fn linger_holds_an_open_batch_and_not_longer() {
     world.settle();
     let start = world.ms();
     let ids = world.send_many(3);
-    world.run(40);
-    assert!(!world.is_resolved(ids[0]));
+    let sent = world.produces().len();
+    world.run(48);
+    assert_eq!((world.ms() - start, world.produces().len()), (48, sent), "it lingers");
+    world.run(2);
+    assert_eq!(world.produces().len(), sent + 1, "a timer that is late by a millisecond is in time");
     world.settle();
-    assert!(world.ms() - start >= 50 && world.ms() - start < 60);
+    assert!(world.ms() - start < 60);
     let last = world.produces().last().expect("sent").batches[0].ids.clone();
     assert_eq!(last, ids);
     world.assert_written(&[first]);
