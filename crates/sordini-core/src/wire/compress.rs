@@ -16,6 +16,9 @@ const LZ4_BLOCK: usize = 64 << 10;
 /// Parts of this size get a block of their own, without being copied next to others.
 const LZ4_ALONE: usize = LZ4_BLOCK / 2;
 
+/// From here on the larger table pays, which is cleared for each block.
+const LZ4_SMALL: usize = 4 << 10;
+
 /// A larger buffer is not kept for the next batch.
 const KEPT: usize = 2 << 20;
 
@@ -93,7 +96,7 @@ pub(crate) fn guarded(
 struct Workspace {
     input: Vec<u8>,
     output: Vec<u8>,
-    lz4: CompressTable,
+    lz4: Option<[CompressTable; 2]>,
     snappy: Option<snap::raw::Encoder>,
     zstd: Option<zrip::CompressContext>,
 }
@@ -128,58 +131,63 @@ impl Workspace {
         &mut self,
         parts: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Vec<u8>, CompressError> {
-        self.output.clear();
         // Magic; version 1 and independent blocks; blocks of 64 KiB; the checksum of these two.
-        self.output.extend_from_slice(&[0x04, 0x22, 0x4d, 0x18, 0x60, 0x40, 0x82]);
+        const HEAD: [u8; 7] = [0x04, 0x22, 0x4d, 0x18, 0x60, 0x40, 0x82];
+        let mut at = 0;
         for mut part in parts {
             if part.len() >= LZ4_ALONE && !self.input.is_empty() {
-                self.lz4_block(None)?;
+                at = self.lz4_block(at, None)?;
             }
             while let Some((block, rest)) = part.split_at_checked(LZ4_BLOCK - self.input.len()) {
                 match self.input.is_empty() {
-                    true => self.lz4_block(Some(block))?,
+                    true => at = self.lz4_block(at, Some(block))?,
                     false => {
                         self.input.extend_from_slice(block);
-                        self.lz4_block(None)?;
+                        at = self.lz4_block(at, None)?;
                     }
                 }
                 part = rest;
             }
             if part.len() >= LZ4_ALONE {
-                self.lz4_block(Some(part))?;
+                at = self.lz4_block(at, Some(part))?;
             } else {
                 self.input.extend_from_slice(part);
             }
         }
         if !self.input.is_empty() {
-            self.lz4_block(None)?;
+            at = self.lz4_block(at, None)?;
         }
-        self.output.extend_from_slice(&[0; 4]);
-        Ok(self.output.clone())
+        Ok([&HEAD, &self.output[..at], &[0; 4]].concat())
     }
 
-    /// Appends a block of `part`, or else of the input, which is then empty.
-    fn lz4_block(&mut self, part: Option<&[u8]>) -> Result<(), CompressError> {
+    /// Puts a block of `part`, or else of the input, which is then empty, to `at` of the output, and
+    /// says where it ends.
+    fn lz4_block(&mut self, at: usize, part: Option<&[u8]>) -> Result<usize, CompressError> {
         /// In a block's length: it is not compressed.
         const PLAIN: u32 = 1 << 31;
         let block = part.unwrap_or(&self.input);
-        let at = self.output.len();
-        self.output.resize(at + 4 + get_maximum_output_size(block.len()), 0);
-        let room = &mut self.output[at + 4..];
-        let len = compress_into_with_table(block, room, &mut self.lz4).map_err(failed)?;
-        let (len, head) = match len < block.len() {
+        let tables = || [CompressTable::small(), CompressTable::large()];
+        let [small, large] = self.lz4.get_or_insert_with(tables);
+        let table = if block.len() < LZ4_SMALL { small } else { large };
+        let room = get_maximum_output_size(block.len());
+        // What is in the buffer does not matter, so only growth costs anything.
+        if self.output.len() < at + 4 + room {
+            self.output.resize(at + 4 + room, 0);
+        }
+        let (head, room) = self.output[at..].split_at_mut(4);
+        let len = compress_into_with_table(block, room, table).map_err(failed)?;
+        let (len, stated) = match len < block.len() {
             true => (len, len as u32),
             false => {
                 room[..block.len()].copy_from_slice(block);
                 (block.len(), block.len() as u32 | PLAIN)
             }
         };
-        self.output[at..at + 4].copy_from_slice(&head.to_le_bytes());
-        self.output.truncate(at + 4 + len);
+        head.copy_from_slice(&stated.to_le_bytes());
         if part.is_none() {
             self.input.clear();
         }
-        Ok(())
+        Ok(at + 4 + len)
     }
 
     fn zstd<'a>(

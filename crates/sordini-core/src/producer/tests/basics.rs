@@ -65,7 +65,11 @@ fn linger_holds_an_open_batch_and_not_longer() {
     world.run(48);
     assert_eq!((world.ms() - start, world.produces().len()), (48, sent), "it lingers");
     world.run(2);
-    assert_eq!(world.produces().len(), sent + 1, "a timer that is late by a millisecond is in time");
+    assert_eq!(
+        world.produces().len(),
+        sent + 1,
+        "a timer that is late by a millisecond is in time"
+    );
     world.settle();
     assert!(world.ms() - start < 60);
     let last = world.produces().last().expect("sent").batches[0].ids.clone();
