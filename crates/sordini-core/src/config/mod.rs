@@ -181,8 +181,9 @@ pub struct Config {
     pub compression_gzip_level: i32,
     /// `compression.lz4.level`: 1 to 17; default 9.
     pub compression_lz4_level: i32,
-    /// `compression.zstd.level`: -131 072 to 22; default 2, where Kafka's is 3: that takes
-    /// twice as long here, and pays for prose, but not for small records. What is below -7 works as that, what is above 4 as 4.
+    /// `compression.zstd.level`: -131 072 to 22; default 2, where Kafka's is 3: that takes half as
+    /// long again or more here, and pays for prose, but not for small records. What is below -7 works
+    /// as that, what is above 4 as 4.
     pub compression_zstd_level: i32,
     /// `partitioner.class`: one of the built-in ones by Java's class name.
     pub partitioner_class: PartitionerKind,
