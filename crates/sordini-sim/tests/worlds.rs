@@ -204,6 +204,11 @@ mod regressions {
     }
 
     #[test]
+    fn p10_p17_an_instance_does_not_take_its_successors_epoch_when_the_protocol_is_lowered() {
+        clean(823_124_373_960, &Profile::default());
+    }
+
+    #[test]
     fn p10_an_identity_that_a_coordinator_lost_and_gave_again_is_no_loss_of_the_producers() {
         clean(4761, &Profile::disks());
     }

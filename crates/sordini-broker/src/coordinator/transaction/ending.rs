@@ -2,10 +2,21 @@
 
 use sordini_protocol::ErrorCode;
 
-use super::{FreshId, Marking, NO_EPOCH, NO_ID, Step, Transaction, prepare, prepare_with_bump};
+use super::{FreshId, Marking, Metadata, NO_EPOCH, NO_ID, Step, Transaction};
+use super::{prepare, prepare_with_bump};
 use crate::coordinator::state::State;
 use crate::coordinator::version::TransactionVersion;
 use crate::log::marker::TransactionResult;
+
+impl Metadata {
+    /// Whether the end that is prepared or complete gave out the epoch after `epoch`, so that an
+    /// EndTxn of it is a retry. Kafka looks at the epochs alone (KIP-890): where
+    /// `transaction.version` was lowered, it takes the end of one instance in the old protocol,
+    /// which gives out none, for that of the instance before, and hands it the other's epoch.
+    fn was_ended_from(&self, epoch: i16) -> bool {
+        self.client_version.bumps_epochs() && epoch.checked_add(1) == Some(self.producer_epoch)
+    }
+}
 
 impl Marking {
     /// What an EndTxn of the new protocol is told meanwhile. The epoch that this end gave out is
@@ -14,7 +25,7 @@ impl Marking {
         let now = &self.prepared;
         if now.producer_id != id {
             ErrorCode::InvalidProducerIdMapping
-        } else if i32::from(now.producer_epoch) != i32::from(epoch) + 1 {
+        } else if !now.was_ended_from(epoch) {
             ErrorCode::ProducerFenced
         } else if now.result() == result {
             ErrorCode::ConcurrentTransactions
@@ -86,15 +97,14 @@ impl Transaction {
         let now = &self.settled()?.now;
         let rotated =
             now.previous_producer_id == id && epoch == i16::MAX - 1 && now.producer_epoch == 0;
-        let bumped = i32::from(now.producer_epoch) == i32::from(epoch) + 1;
+        let complete = matches!(now.state, State::CompleteCommit | State::CompleteAbort);
+        let retry = complete && (rotated || now.was_ended_from(epoch));
         if now.producer_id != id && !rotated {
             return Err(ErrorCode::InvalidProducerIdMapping);
         }
-        let complete = matches!(now.state, State::CompleteCommit | State::CompleteAbort);
-        if !(epoch == now.producer_epoch || (complete && (bumped || rotated))) {
+        if epoch != now.producer_epoch && !retry {
             return Err(ErrorCode::ProducerFenced);
         }
-        let retry = bumped || rotated;
         match (now.state, result) {
             (State::Ongoing, TransactionResult::Commit) => {
                 prepare_with_bump(now, State::PrepareCommit, client, now_ms, fresh).map(Step::Write)

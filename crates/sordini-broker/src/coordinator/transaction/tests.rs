@@ -25,6 +25,9 @@ fn in_state(state: State, epoch: i16) -> Metadata {
         now.partitions = [("t".to_owned(), 0)].into();
         now.started_ms = NOW;
     }
+    if !matches!(state, Empty | Ongoing) {
+        now.client_version = V2;
+    }
     now
 }
 
@@ -297,6 +300,26 @@ fn the_new_protocol_tells_a_retry_from_the_next_transaction() {
             ((ID, 5), ProducerFenced),
         ] {
             assert_eq!(end(&transaction, producer, Commit, V2), Err(code), "{state:?}");
+        }
+    }
+}
+
+/// With `transaction.version` lowered to 0 between the two.
+#[test]
+fn the_end_of_a_successors_transaction_is_not_ones_own() {
+    for (result, prepared) in [(Commit, PrepareCommit), (Abort, PrepareAbort)] {
+        // A new instance has epoch 5, and ends a transaction in the old protocol.
+        let open = at(Ongoing, 5);
+        let step = open.end((ID, 5), result, V0, LATER, &mut fresh()).expect("open");
+        let Step::Write(to) = step.clone() else { panic!("{step:?}") };
+        assert_eq!((to.state, to.producer_epoch), (prepared, 5));
+        let marking = settled(open.clone()).write(to).written(LATER);
+        let done = lived_through(open, step);
+        // The one before, of epoch 4, asks in the new protocol how its own ended.
+        for transaction in [marking, done] {
+            for asked in [Commit, Abort] {
+                assert_eq!(end(&transaction, (ID, 4), asked, V2), Err(E::ProducerFenced));
+            }
         }
     }
 }
