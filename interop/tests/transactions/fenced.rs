@@ -1,33 +1,11 @@
 //! Two processes with one transactional id.
 
-use std::time::Duration;
-
-use sordini_interop::dialogue::Dialogue;
 use sordini_interop::judge::{Isolation, read_records_as};
 use sordini_interop::numbers::{Seen, Told, judge_committed};
 use sordini_interop::transactions::{Client, Generation};
 use sordini_interop::{Need, can_run};
 
-const ANSWER: Duration = Duration::from_secs(90);
-const PARTITIONS: u64 = 3;
-
-/// A program that does one step for each line.
-struct Steps(Dialogue);
-
-impl Steps {
-    fn new(client: Client, bootstrap: &str, topic: &str, id: &str) -> Self {
-        let mut command = client.program("steps");
-        command.args(["--bootstrap", bootstrap, "--topic", topic, "--id", id]);
-        command.args(["--partitions", &PARTITIONS.to_string()]);
-        Self(Dialogue::start(&mut command))
-    }
-
-    fn all(&mut self, steps: &[&str]) {
-        for step in steps {
-            assert_eq!(self.0.ask(step, ANSWER), "ok", "{step}");
-        }
-    }
-}
+use crate::steps::{PARTITIONS, Steps};
 
 /// Whatever it asks for next, the older one is fenced, and what it had written is never seen.
 fn fences(client: Client, generation: Generation, asked: &[&str]) {
@@ -43,12 +21,12 @@ fn fences(client: Client, generation: Generation, asked: &[&str]) {
             older.all(&["begin", "send 1"]);
         }
         newer.all(&["init"]);
-        let answer = older.0.ask(step, ANSWER);
+        let answer = older.ask(step);
         println!("{client:?} on {generation:?}: {step}: {answer}");
         assert!(answer.starts_with("fenced "), "{step}: {answer}");
         newer.all(&["begin", "send 2", "commit"]);
         // It stays so.
-        assert!(older.0.ask("begin", ANSWER) != "ok" || older.0.ask("commit", ANSWER) != "ok");
+        assert!(older.ask("begin") != "ok" || older.ask("commit") != "ok");
 
         let log = "intent 0 commit\noutcome 0 committed\nintent 1 abort\nintent 2 commit\n\
                    outcome 2 committed\n";

@@ -1,9 +1,11 @@
 //! Transactions on real Kafka: what is written together is seen together or not at all, whatever is
 //! killed meanwhile.
 
+mod changed;
 mod copied;
 mod fenced;
 mod numbered;
+mod steps;
 
 use std::time::Duration;
 

@@ -367,7 +367,9 @@ impl Broker {
     }
 
     /// Finalises another level of `transaction.version`, as an operator does while the cluster runs.
-    /// Transactions that are open are ended as their clients began them.
+    /// Transactions that are open are ended as their clients began them, at level 0 too, where
+    /// Kafka 4.4 can't write the new protocol's states any more: it answers UNSUPPORTED_VERSION,
+    /// and the id is stuck until its coordinator moves.
     pub fn set_transaction_version(&mut self, version: TransactionVersion) {
         self.config.transaction_version = version;
         self.features_epoch = self.features_epoch.saturating_add(1);

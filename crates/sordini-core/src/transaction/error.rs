@@ -193,6 +193,13 @@ impl fmt::Display for FatalError {
             ErrorCode::InvalidTransactionTimeout => {
                 "; lower transaction.timeout.ms, or raise the brokers' transaction.max.timeout.ms"
             }
+            // As Kafka 4.4, which can't keep the new protocol's state in that level's log, and is
+            // left with a step that never ends.
+            ErrorCode::UnsupportedVersion if *api == ApiKey::EndTxn => {
+                "; was transaction.version lowered to 0 meanwhile? The transactional.id is free \
+                 again, and its transaction aborted, when the broker that coordinates it was \
+                 restarted"
+            }
             ErrorCode::UnsupportedVersion => "; transactions need brokers of Kafka 2.5 or newer",
             _ => return Ok(()),
         };

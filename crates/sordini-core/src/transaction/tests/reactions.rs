@@ -1,5 +1,6 @@
 //! What each code asks for.
 
+use crate::transaction::error::FatalError;
 use crate::transaction::reaction::Reaction;
 use sordini_protocol::{ApiKey, ErrorCode};
 
@@ -65,5 +66,18 @@ fn an_answer_that_nobody_expects_is_never_taken_for_success() {
             let code = ErrorCode::from_code(code);
             assert_ne!(Reaction::of(api, code), Reaction::Done, "{}", code.name());
         }
+    }
+}
+
+#[test]
+fn what_ends_a_producer_is_told_with_the_way_out() {
+    for (api, code, remedy) in [
+        (ApiKey::InitProducerId, ErrorCode::UnsupportedVersion, "Kafka 2.5 or newer"),
+        (ApiKey::EndTxn, ErrorCode::UnsupportedVersion, "transaction.version lowered to 0"),
+        (ApiKey::InitProducerId, ErrorCode::InvalidTransactionTimeout, "transaction.timeout.ms"),
+        (ApiKey::InitProducerId, ErrorCode::TransactionalIdAuthorizationFailed, "ACL WRITE"),
+    ] {
+        let told = FatalError { api, code, fenced: None }.to_string();
+        assert!(told.contains(code.name()) && told.contains(remedy), "{told}");
     }
 }
