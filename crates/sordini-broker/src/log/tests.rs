@@ -193,21 +193,33 @@ fn a_cleanly_closed_log_that_lost_its_end_keeps_all_that_is_whole() {
     assert!(indexed > 8, "batches were in the index");
 }
 
-#[test]
-fn a_flipped_bit_ends_the_log_before_its_batch() {
+const SEGMENT: &str = "t-0/00000000000000000000.log";
+
+/// The bytes of a log's only segment, all of whose batches have one size.
+fn some_batches(count: i32) -> Vec<u8> {
     let mut storage = MemoryStorage::new();
     let mut log = open(&mut storage, &[]);
-    for i in 0..4 {
+    for i in 0..count {
         base_of(append(&mut log, &mut storage, &TestBatch::of(&["abc"]).producer(7, 0, i)));
     }
-    let path = "t-0/00000000000000000000.log";
-    let whole = storage.contents(path).expect("log");
+    storage.contents(SEGMENT).expect("log")
+}
+
+/// A log of these bytes, with a bit of one of them flipped.
+fn damaged(whole: &[u8], at: usize) -> MemoryStorage {
+    let storage = MemoryStorage::new();
+    let mut damaged = whole.to_vec();
+    damaged[at] ^= 0x10;
+    storage.overwrite(SEGMENT, damaged);
+    storage
+}
+
+#[test]
+fn a_flipped_bit_ends_the_log_before_its_batch() {
+    let whole = some_batches(4);
     let size = whole.len() / 4;
     for at in size..2 * size {
-        let mut storage = MemoryStorage::new();
-        let mut damaged = whole.clone();
-        damaged[at] ^= 0x10;
-        storage.overwrite(path, damaged);
+        let mut storage = damaged(&whole, at);
         let (log, report) = open_with(&mut storage, options(&[]), false);
         let in_batch = at - size;
         if (12..16).contains(&in_batch) {
@@ -220,7 +232,7 @@ fn a_flipped_bit_ends_the_log_before_its_batch() {
         } else {
             assert_eq!(log.log_end(), 1, "a bit of byte {in_batch}");
             let cut = report.cut.expect("it was cut");
-            assert_eq!((cut.file.as_str(), cut.position, cut.offset), (path, size as u64, 1));
+            assert_eq!((cut.file.as_str(), cut.position, cut.offset), (SEGMENT, size as u64, 1));
             assert_eq!(cut.damage, Damage::Within, "no crash leaves that: byte {in_batch}");
         }
     }
@@ -228,23 +240,14 @@ fn a_flipped_bit_ends_the_log_before_its_batch() {
 
 #[test]
 fn a_last_batch_that_is_all_there_and_damaged_is_not_told_as_a_write_that_was_cut_short() {
-    let mut storage = MemoryStorage::new();
-    let mut log = open(&mut storage, &[]);
-    for i in 0..3 {
-        base_of(append(&mut log, &mut storage, &TestBatch::of(&["abc"]).producer(7, 0, i)));
-    }
-    let path = "t-0/00000000000000000000.log";
-    let whole = storage.contents(path).expect("log");
+    let whole = some_batches(3);
     let last = whole.len() / 3 * 2;
     for at in last + HEADER_LEN..whole.len() {
-        let mut storage = MemoryStorage::new();
-        let mut damaged = whole.clone();
-        damaged[at] ^= 0x10;
-        storage.overwrite(path, damaged);
+        let mut storage = damaged(&whole, at);
         let (log, report) = open_with(&mut storage, options(&[]), false);
         assert_eq!(log.log_end(), 2);
         let cut = report.cut.expect("it was cut");
-        assert_eq!((cut.file.as_str(), cut.position, cut.offset), (path, last as u64, 2));
+        assert_eq!((cut.file.as_str(), cut.position, cut.offset), (SEGMENT, last as u64, 2));
         assert_eq!(cut.damage, Damage::LastBatch, "byte {at}");
     }
 }

@@ -66,14 +66,7 @@ impl Desk {
 
     /// Starts, with all three streams piped.
     pub(crate) fn start<S: AsRef<OsStr>>(&self, args: &[S]) -> Running {
-        let child = self
-            .command(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
-        Running { child: Some(child) }
+        Running::start(&mut self.command(args))
     }
 
     /// Runs to its end with a stdout that takes nothing.
@@ -95,17 +88,13 @@ impl Desk {
     #[cfg(target_os = "linux")]
     pub(crate) fn start_on_a_small_disk(&self, args: &[&str]) -> Running {
         let limited = "trap '' XFSZ; ulimit -S -f 200; exec \"$0\" \"$@\"";
-        let child = Command::new("sh")
-            .args(["-c", limited, env!("CARGO_BIN_EXE_sordini")])
-            .args(args)
-            .current_dir(self.dir.path())
-            .env_remove("SORDINI_LOG")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("a shell starts");
-        Running { child: Some(child) }
+        Running::start(
+            Command::new("sh")
+                .args(["-c", limited, env!("CARGO_BIN_EXE_sordini")])
+                .args(args)
+                .current_dir(self.dir.path())
+                .env_remove("SORDINI_LOG"),
+        )
     }
 
     /// A broker on a free port with its data in `data`.
@@ -122,6 +111,12 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// Starts it with all three streams in the test's hands.
+    fn start(command: &mut Command) -> Self {
+        let streams = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self { child: Some(streams.spawn().expect("the program starts")) }
+    }
+
     fn child(&mut self) -> &mut Child {
         self.child.as_mut().expect("not ended yet")
     }
