@@ -109,7 +109,7 @@ fn a_line_that_is_rejected_costs_its_transaction_and_no_other() {
 }
 
 #[test]
-fn a_line_that_is_too_long_to_be_held_is_kept_whole_with_all_the_others() {
+fn a_line_that_is_too_long_to_be_held_is_kept_whole_with_all_that_were_read() {
     let desk = Desk::new();
     let broker = desk.serve(&[]);
     let long = "b".repeat(2_500_000);
@@ -119,8 +119,14 @@ fn a_line_that_is_too_long_to_be_held_is_kept_whole_with_all_the_others() {
     let args = with(&["produce", "t", "in", "--transaction", "all"], &to);
     let told = ["line 3", "max.request.size"];
     let summary = desk.run(&with(&args, &ID)).expect_error(1, &told).json();
-    assert_eq!((&summary["failed"], &summary["rejected"]), (&2.into(), &2.into()), "{summary}");
-    assert!(desk.read("left") == input.as_bytes(), "{} bytes", desk.read("left").len());
+    assert_eq!(summary["failed"], 2, "{summary}");
+    // Reading stops there: the line behind may have been read by then, or not.
+    let read = match summary["rejected"].as_u64() {
+        Some(1) if summary["complete"] == false => input.trim_end_matches("a3\n"),
+        Some(2) => &input,
+        _ => panic!("{summary}"),
+    };
+    assert!(desk.read("left") == read.as_bytes(), "{} bytes", desk.read("left").len());
     assert!(seen(&desk, &broker.address, "read_uncommitted").len() <= 2);
 }
 
