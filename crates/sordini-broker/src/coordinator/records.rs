@@ -62,10 +62,12 @@ pub(crate) struct CommittedOffset {
     pub topic_id: Uuid,
 }
 
-/// The record of an id's state; the log's values are flexible from transaction version 1 on.
+/// The record of an id's state; the log's values are flexible from transaction version 1 on. So are
+/// those of a transaction that a client of the new protocol has when the level is lowered to 0: the
+/// coordinator after this one has to know by which protocol it ends.
 pub(crate) fn transaction(id: &str, now: &Metadata, version: TransactionVersion) -> KeyValue {
     let mut value = Vec::new();
-    let flexible = version >= TransactionVersion::V1;
+    let flexible = version.max(now.client_version) >= TransactionVersion::V1;
     value.extend_from_slice(&i16::from(flexible).to_be_bytes());
     value.extend_from_slice(&now.producer_id.to_be_bytes());
     value.extend_from_slice(&now.producer_epoch.to_be_bytes());

@@ -96,9 +96,11 @@ impl ConfigBuilder {
         let mut config = self.config.clone();
         let mut warnings = self.warnings.clone();
         warnings.extend(check::settle(&mut config, self));
-        config.check()?;
-        check::levels(&config, self)?;
-        Ok((config, warnings))
+        let sound = config.check().and_then(|()| check::levels(&config, self));
+        match sound {
+            Ok(()) => Ok((config, warnings)),
+            Err(error) => Err(error.knowing(|name| self.given.contains(name))),
+        }
     }
 }
 

@@ -119,6 +119,17 @@ pub enum ConfigError {
     },
 }
 
+impl ConfigError {
+    /// With what is known of who said what: a value that was given is no default, though it be the
+    /// same.
+    pub(super) fn knowing(mut self, given: impl Fn(&str) -> bool) -> Self {
+        if let Self::Contradiction { said, .. } = &mut self {
+            said.iter_mut().filter(|it| given(&it.name)).for_each(|it| it.origin = Origin::Given);
+        }
+        self
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

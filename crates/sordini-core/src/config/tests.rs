@@ -321,6 +321,15 @@ fn what_nobody_set_is_not_told_as_if_somebody_had() {
 }
 
 #[test]
+fn what_was_given_is_never_told_as_a_default() {
+    let text = error(&[("enable.idempotence", "true"), ("acks", "1")]).to_string();
+    assert!(text.starts_with("enable.idempotence=true and acks=1 contradict"), "{text}");
+    let text = error(&[("compression.zstd.level", "2")]).to_string();
+    let told = "compression.type=none (the default) and compression.zstd.level=2 contradict";
+    assert!(text.starts_with(told), "{text}");
+}
+
+#[test]
 fn without_an_explicit_word_java_turns_idempotence_off_and_so_do_we() {
     for (name, value) in [("acks", "1"), ("acks", "0"), ("retries", "0")] {
         let (config, warnings) = with(&[(name, value)]).expect("this is allowed");

@@ -15,16 +15,48 @@ use crate::time::Instant;
 const LEAST: Duration = Duration::from_micros(500);
 
 /// A pause may cost half of what it saves.
-const MOST: Duration = Duration::from_millis(10);
+const LONGEST: Duration = Duration::from_millis(10);
 
 /// What an answer lacks to the quickest, at least, if the broker paused.
 const PAUSED: Duration = Duration::from_millis(15);
 
-/// Learns from the answers to first batches how long to hold the next.
-#[derive(Debug, Default)]
+/// A pause that is long enough gets shorter by this part of itself, until it is not.
+const FADES: u32 = 512;
+
+/// After a pause that did not help, so many first batches are not held; twice as many after the next.
+const RESTS: std::ops::RangeInclusive<u32> = 64..=4096;
+
+/// Learns from the answers to first batches how long to hold the next. That one is late proves
+/// nothing: there are other reasons than markers. So two in a row have to be late before any is held,
+/// and where one is late that was held, the next is sent at once, to see whether holding helps.
+#[derive(Debug)]
 pub struct Pace {
-    hold: Duration,
     quickest: Option<Duration>,
+    phase: Phase,
+    /// How many are not to be held after a pause that did not help.
+    next_rest: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    /// They go at once.
+    Bare {
+        /// Whether the last one was late.
+        late: bool,
+        /// For so many it stays like that.
+        rest: u32,
+    },
+    /// They are held for so long.
+    Held(Duration),
+    /// One that was held for so long was late; the next goes at once.
+    Probing(Duration),
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        let phase = Phase::Bare { late: false, rest: 0 };
+        Self { quickest: None, phase, next_rest: *RESTS.start() }
+    }
 }
 
 /// How an answer came about.
@@ -40,21 +72,52 @@ impl Pace {
     /// How long after the answer to `EndTxn` the first batch of the next transaction is to go.
     #[must_use]
     pub fn hold(&self) -> Duration {
-        self.hold
+        match self.phase {
+            Phase::Held(hold) => hold,
+            Phase::Bare { .. } | Phase::Probing(_) => Duration::ZERO,
+        }
     }
 
     /// A first batch was answered after `took`.
     pub fn learn(&mut self, took: Duration, met: Met) {
+        let late = match met {
+            Met::Markers => true,
+            Met::Nothing => self.is_late(took),
+        };
+        self.phase = match self.phase {
+            Phase::Bare { late: true, rest: 0 } if late => Phase::Held(LEAST),
+            Phase::Bare { rest, .. } => Phase::Bare { late, rest: rest.saturating_sub(1) },
+            Phase::Held(hold) if late => Phase::Probing(hold),
+            Phase::Held(hold) => self.shorter(hold),
+            Phase::Probing(hold) if late => self.longer(hold),
+            Phase::Probing(_) => Phase::Bare { late, rest: 0 },
+        };
+    }
+
+    /// Whether it took as long as one for which a broker paused.
+    fn is_late(&mut self, took: Duration) -> bool {
         let quickest = *self.quickest.get_or_insert(took);
-        let late = met == Met::Markers || took >= quickest.saturating_add(PAUSED);
         // Up slowly, so that a cluster that has become slower is not taken for one that pauses.
         self.quickest = Some(took.min(quickest.saturating_add(took.saturating_sub(quickest) / 16)));
-        self.hold = match late {
-            false => self.hold.saturating_sub(self.hold / 256),
-            // It does not help: something else is slow.
-            true if self.hold >= MOST => Duration::ZERO,
-            true => (self.hold * 2).clamp(LEAST, MOST),
-        };
+        took >= quickest.saturating_add(PAUSED)
+    }
+
+    fn longer(&mut self, hold: Duration) -> Phase {
+        if hold < LONGEST {
+            return Phase::Held((hold * 2).min(LONGEST));
+        }
+        // It does not help: something else is slow.
+        let rest = self.next_rest;
+        self.next_rest = (rest * 2).min(*RESTS.end());
+        Phase::Bare { late: true, rest }
+    }
+
+    fn shorter(&mut self, hold: Duration) -> Phase {
+        self.next_rest = *RESTS.start();
+        match hold - hold / FADES {
+            hold if hold < LEAST / 8 => Phase::Bare { late: false, rest: 0 },
+            hold => Phase::Held(hold),
+        }
     }
 }
 
@@ -72,69 +135,4 @@ pub enum Opening {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn millis(millis: u64) -> Duration {
-        Duration::from_millis(millis)
-    }
-
-    /// Transactions in a row, each answered after 2 ms, or 22 where it came before its markers.
-    fn run(pace: &mut Pace, transactions: u32, markers: Duration) -> u32 {
-        let mut paused = 0;
-        for _ in 0..transactions {
-            let late = pace.hold() < markers;
-            paused += u32::from(late);
-            pace.learn(if late { millis(22) } else { millis(2) }, Met::Nothing);
-        }
-        paused
-    }
-
-    #[test]
-    fn a_first_batch_seldom_comes_before_the_markers_and_waits_little_for_them() {
-        let mut pace = Pace::default();
-        pace.learn(millis(2), Met::Nothing);
-        for micros in [300, 900, 2_500, 7_000] {
-            let markers = Duration::from_micros(micros);
-            run(&mut pace, 10, markers);
-            let paused = run(&mut pace, 1_000, markers);
-            assert!(paused <= 12, "{paused} of 1,000 with markers of {markers:?}");
-            assert!(pace.hold() <= 2 * markers.max(LEAST), "{:?} for {markers:?}", pace.hold());
-        }
-    }
-
-    #[test]
-    fn where_markers_are_never_met_nothing_is_held() {
-        let mut pace = Pace::default();
-        assert_eq!(run(&mut pace, 100, Duration::ZERO), 0);
-        assert_eq!(pace.hold(), Duration::ZERO);
-    }
-
-    #[test]
-    fn a_pause_that_does_not_help_is_given_up() {
-        let mut pace = Pace::default();
-        pace.learn(millis(2), Met::Nothing);
-        let given_up = (0..20).any(|_| {
-            pace.learn(millis(40), Met::Markers);
-            pace.hold() == Duration::ZERO
-        });
-        assert!(given_up && pace.hold() <= MOST);
-    }
-
-    #[test]
-    fn a_slow_cluster_is_not_taken_for_one_that_pauses() {
-        let mut pace = Pace::default();
-        pace.learn(millis(2), Met::Nothing);
-        (0..200).for_each(|_| pace.learn(millis(60), Met::Nothing));
-        let before = pace.hold();
-        (0..200).for_each(|_| pace.learn(millis(60), Met::Nothing));
-        assert!(pace.hold() <= before, "{:?}", pace.hold());
-    }
-
-    #[test]
-    fn an_answer_that_names_the_transaction_before_is_one_that_came_too_soon() {
-        let mut pace = Pace::default();
-        pace.learn(millis(2), Met::Markers);
-        assert_eq!(pace.hold(), LEAST);
-    }
-}
+mod tests;

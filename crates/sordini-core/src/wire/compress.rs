@@ -38,7 +38,7 @@ fn failed(error: impl std::fmt::Display) -> CompressError {
     CompressError(error.to_string())
 }
 
-/// Compresses one batch after another, and keeps what the codecs need for it: their tables, and
+/// Compresses one batch after another, and keeps what the codecs but gzip need for it: their tables, and
 /// buffers of up to 2 MiB each for what goes in and what comes out.
 #[derive(Default)]
 pub struct Compressor {

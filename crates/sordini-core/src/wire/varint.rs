@@ -22,7 +22,7 @@ pub const fn len(value: i64) -> usize {
 /// Writes `value` at `at` and returns the position behind it.
 ///
 /// # Panics
-/// If `buf` ends too early; callers stage into arrays that have [`MAX_LEN`] bytes left.
+/// If `buf` ends before the value does, which has at most [`MAX_LEN`] bytes.
 #[inline]
 pub fn put(buf: &mut [u8], at: usize, value: i64) -> usize {
     let rest = zigzag(value);

@@ -82,7 +82,10 @@ impl Log {
             }
             Trace::Retry { topic, partition, code, attempts } => {
                 let cause = code.map_or("connection lost", ErrorCode::name);
-                self.troubles.retried(topic, *partition, cause);
+                // What was never sent is not sent again: that it is written then is no recovery.
+                if *attempts > 0 {
+                    self.troubles.retried(topic, *partition, cause);
+                }
                 if self.admits(Kind::Retry) {
                     info!(%topic, partition, cause, attempts, "batch is sent again");
                 } else {

@@ -1,7 +1,7 @@
 //! Batches that have been sent again for a while: told once for each cause, and once more when they
 //! are written after all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,8 +28,8 @@ pub(super) struct Troubles {
 #[derive(Debug)]
 struct Trouble {
     since: Instant,
-    /// The partitions with batches that have yet to be written.
-    partitions: BTreeSet<(Arc<str>, i32)>,
+    /// The partitions with batches that have yet to be written, and since when.
+    partitions: BTreeMap<(Arc<str>, i32), Instant>,
     /// When it was told last.
     told: Option<Instant>,
 }
@@ -46,15 +46,15 @@ impl Troubles {
         for (_, other) in self.causes.iter_mut().filter(|(name, _)| **name != cause) {
             other.partitions.remove(&place);
         }
-        let fresh = || Trouble { since: now, partitions: BTreeSet::new(), told: None };
+        let fresh = || Trouble { since: now, partitions: BTreeMap::new(), told: None };
         let trouble = self.causes.entry(cause).or_insert_with(fresh);
         if trouble.partitions.is_empty() {
             trouble.since = now;
         }
-        trouble.partitions.insert(place);
+        let since = *trouble.partitions.entry(place).or_insert(now);
         let untold = trouble.told.is_none_or(|told| told < trouble.since);
         let silent = trouble.told.is_some_and(|told| now.duration_since(told) < SILENCE);
-        if untold && !silent && now.duration_since(trouble.since) >= PATIENCE {
+        if untold && !silent && now.duration_since(since) >= PATIENCE {
             trouble.told = Some(now);
             let (patience, limit) = (PATIENCE.as_secs(), self.delivery_timeout.as_millis());
             warn!(
@@ -62,7 +62,7 @@ impl Troubles {
                 %topic,
                 partition,
                 cause,
-                "a batch has not been taken for {patience} s; it is sent again, until \
+                "a batch has not been taken for more than {patience} s; it is sent again, until \
                  delivery.timeout.ms={limit} is over"
             );
         }
@@ -90,7 +90,7 @@ impl Troubles {
     ) -> impl Iterator<Item = (&'static str, &Trouble)> {
         let place = (Arc::clone(topic), partition);
         self.causes.iter_mut().filter_map(move |(cause, trouble)| {
-            let was_in = trouble.partitions.remove(&place);
+            let was_in = trouble.partitions.remove(&place).is_some();
             let told = trouble.told.is_some_and(|told| told >= trouble.since);
             (was_in && trouble.partitions.is_empty() && told).then_some((*cause, &*trouble))
         })

@@ -48,9 +48,12 @@ fn states_read_back() {
     now.client_version = TransactionVersion::V2;
     let empty = Metadata { state: State::Empty, partitions: BTreeSet::new(), ..now.clone() };
     for now in [now, empty] {
-        let record = transaction("id", &now, TransactionVersion::V2);
-        let read = read_transaction(&record.key, record.value.as_deref()).expect("sound");
-        assert_eq!(read, TransactionRecord::State("id".to_owned(), now));
+        // At level 0 too, since the client speaks the new protocol still.
+        for level in [TransactionVersion::V2, TransactionVersion::V0] {
+            let record = transaction("id", &now, level);
+            let read = read_transaction(&record.key, record.value.as_deref()).expect("sound");
+            assert_eq!(read, TransactionRecord::State("id".to_owned(), now.clone()));
+        }
     }
     let tombstone = transaction_tombstone("id");
     let read = read_transaction(&tombstone.key, None).expect("sound");

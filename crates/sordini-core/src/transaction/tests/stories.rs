@@ -33,7 +33,7 @@ fn the_new_protocol_asks_nobody_before_batches_go() {
 /// KIP-890: a broker that is given a batch before the markers of the transaction before are there
 /// makes it wait for 20 ms.
 #[test]
-fn the_new_protocol_holds_a_first_batch_for_the_markers_once_it_has_met_them() {
+fn the_new_protocol_holds_a_first_batch_for_the_markers_once_it_has_met_them_twice() {
     let mut desk = Desk::ready(Protocol::Two);
     let mut epoch = 0;
     // From one transaction to the next: its first batch is answered after so many milliseconds.
@@ -61,7 +61,9 @@ fn the_new_protocol_holds_a_first_batch_for_the_markers_once_it_has_met_them() {
         held
     };
     assert_eq!(through(&mut desk, 2), Duration::ZERO);
-    assert_eq!(through(&mut desk, 22), Duration::ZERO);
+    for _ in 0..2 {
+        assert_eq!(through(&mut desk, 22), Duration::ZERO);
+    }
     let held = through(&mut desk, 2);
     assert!(held > Duration::ZERO && held < Duration::from_millis(2), "{held:?}");
     // An application that takes its time waits for nothing.

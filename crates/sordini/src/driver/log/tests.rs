@@ -108,6 +108,17 @@ async fn what_is_sent_again_for_long_is_told_once_and_that_it_is_over_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_is_warned_of_but_a_batch_that_waits_for_long() {
+    let moved = |partition| retried(partition, ErrorCode::NotLeaderOrFollower);
+    // There is always one that waits, and none for more than a second.
+    let chain = (0..9).flat_map(|partition| [moved(partition + 1), recovered(partition)]);
+    assert_eq!(troubles([moved(0)].into_iter().chain(chain)).await, (0, 0));
+    // Lost before it was sent, and sent at once: there will be no word of a recovery.
+    let unsent = || Trace::Retry { topic: "t".into(), partition: 0, code: None, attempts: 0 };
+    assert_eq!(troubles((0..9).map(|_| unsent())).await, (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_passes_soon_or_comes_and_goes_is_no_flood() {
     let moved = retried(0, ErrorCode::NotLeaderOrFollower);
     let brief = [moved.clone(), moved.clone(), recovered(0)];
