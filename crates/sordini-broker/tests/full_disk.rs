@@ -12,6 +12,7 @@ mod common;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::{Client, batch, produce};
 use sordini_broker::Server;
@@ -19,14 +20,20 @@ use sordini_broker::protocol::ErrorCode;
 use sordini_broker::protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
 use sordini_broker::protocol::messages::delete_topics::DeleteTopicsRequest;
 
+/// One test at a time: a process that is being started, to mount or unmount, has for a moment all
+/// files open that its parent has, and keeps locks and removed files in being.
+static TURN: Mutex<()> = Mutex::new(());
+
 /// A mounted tmpfs, unmounted on drop.
 struct SmallDisk {
     path: PathBuf,
     _folder: tempfile::TempDir,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl SmallDisk {
     fn mount(size: &str) -> Option<Self> {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::tempdir().expect("tempdir");
         let path = folder.path().join("disk");
         std::fs::create_dir(&path).expect("mount point");
@@ -36,7 +43,9 @@ impl SmallDisk {
             .arg(&path)
             .output();
         match mounted {
-            Ok(output) if output.status.success() => Some(Self { path, _folder: folder }),
+            Ok(output) if output.status.success() => {
+                Some(Self { path, _folder: folder, _turn: turn })
+            }
             _ => None,
         }
     }
@@ -99,8 +108,18 @@ async fn fill(disk: &SmallDisk, client: &mut Client, topic: &str) {
             break;
         }
     }
+    fill_up(disk);
+}
+
+/// Takes all the room that is left with a file.
+fn fill_up(disk: &SmallDisk) {
     let mut filler = std::fs::File::create(disk.path.join("filler")).expect("a file");
     while filler.write_all(&[1; 1024]).is_ok() {}
+}
+
+/// Bytes of what the broker keeps for upkeep.
+fn reserve(disk: &SmallDisk) -> u64 {
+    std::fs::metadata(disk.path.join("data/.reserve")).map_or(0, |found| found.len())
 }
 
 async fn delete(client: &mut Client, topic: &str) -> ErrorCode {
@@ -164,4 +183,70 @@ async fn a_topic_can_be_deleted_where_the_disk_is_full() {
         assert_eq!(broker.records("next", 0).await.expect("records").len(), 1);
         drop(broker);
     }
+}
+
+const MANY: i32 = 40;
+
+/// A topic of many partitions with `records` of 1 KB in each, on a disk that is then full.
+async fn many(disk: &SmallDisk, settings: &[(&str, &str)], records: usize) -> (Server, Client) {
+    let broker = start(&disk.path).await;
+    broker.create_topic("t", MANY, settings).await.expect("topic");
+    let mut client = Client::connect(&broker).await;
+    let id = client.topic_id("t").await;
+    for partition in 0..MANY {
+        for _ in 0..records {
+            let one = batch(&[&"x".repeat(1000)]);
+            let answer = client.ask(&produce(id, partition, one, -1), 13).await;
+            assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
+        }
+    }
+    fill_up(disk);
+    (broker, client)
+}
+
+/// Indexes and snapshots of all partitions together are more than the reserve.
+#[tokio::test]
+async fn a_full_disk_with_many_partitions_is_started_on_and_cleared() {
+    let Some(disk) = SmallDisk::mount("6m") else {
+        eprintln!("SKIPPED: mounting a tmpfs takes root");
+        return;
+    };
+    let (broker, client) = many(&disk, &[], 9).await;
+    drop(client);
+    broker.kill();
+    for _ in 0..2 {
+        let broker = start(&disk.path).await;
+        for partition in 0..MANY {
+            assert_eq!(broker.records("t", partition).await.expect("records").len(), 9);
+        }
+        assert_eq!(reserve(&disk), 128 * 1024);
+        broker.kill();
+    }
+    let broker = start(&disk.path).await;
+    let mut client = Client::connect(&broker).await;
+    assert_eq!(delete(&mut client, "t").await, ErrorCode::None);
+    assert_eq!(create(&mut client, "next").await, ErrorCode::None, "there is room again");
+}
+
+#[tokio::test]
+async fn segments_that_end_on_a_full_disk_do_not_take_the_room_that_a_deletion_needs() {
+    let Some(disk) = SmallDisk::mount("6m") else {
+        eprintln!("SKIPPED: mounting a tmpfs takes root");
+        return;
+    };
+    let (broker, mut client) = many(&disk, &[("segment.bytes", "12000")], 9).await;
+    let id = client.topic_id("t").await;
+    for partition in 0..MANY {
+        for _ in 0..4 {
+            let one = batch(&[&"x".repeat(1000)]);
+            let _ = client.ask(&produce(id, partition, one, -1), 13).await;
+        }
+    }
+    assert_eq!(reserve(&disk), 128 * 1024);
+    drop(client);
+    broker.kill();
+    let broker = start(&disk.path).await;
+    let mut client = Client::connect(&broker).await;
+    assert_eq!(delete(&mut client, "t").await, ErrorCode::None);
+    assert_eq!(create(&mut client, "next").await, ErrorCode::None, "there is room again");
 }

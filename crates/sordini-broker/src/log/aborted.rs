@@ -112,6 +112,11 @@ impl AbortedIndex {
     pub(super) fn mark_written(&mut self) {
         self.written = self.entries.len();
     }
+
+    /// Notes that the file has none.
+    pub(super) fn mark_unwritten(&mut self) {
+        self.written = 0;
+    }
 }
 
 fn parse_entry(bytes: &[u8; ENTRY_LEN]) -> Option<AbortedTransaction> {

@@ -3,6 +3,8 @@
 
 use std::io;
 
+use crate::storage;
+
 /// The target of these events: the turn for the better is of interest to whoever heard of the
 /// trouble, whatever else is logged.
 const TARGET: &str = "sordini_broker::trouble";
@@ -21,10 +23,7 @@ impl Medium {
             return;
         }
         *self = Self::Fails;
-        let remedy = match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ": free some space",
-            _ => "",
-        };
+        let remedy = if storage::is_full(error) { ": free some space" } else { "" };
         tracing::warn!(
             target: TARGET,
             partition = dir,

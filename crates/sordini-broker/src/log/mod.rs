@@ -399,7 +399,7 @@ impl PartitionLog {
         aborted.into_iter().for_each(|aborted| active.note_aborted(aborted));
         // An index that can't be written now is written later, or rebuilt by recovery.
         let _ = active.write_indexes(storage, false);
-        let _ = active.write_aborted(storage);
+        let _ = active.append_aborted(storage);
         Ok(())
     }
 
@@ -456,8 +456,9 @@ impl PartitionLog {
 
     fn try_roll(&mut self, storage: &mut dyn Storage, wall_ms: i64) -> io::Result<()> {
         let next = Segment::new(&self.dir, self.log_end, wall_ms);
+        self.write_lacking(storage)?;
         if let Some(active) = self.segments.last_mut() {
-            active.finish_indexes(storage)?;
+            active.complete_indexes(storage)?;
             if self.options.durable {
                 settle(&mut self.offline, active.sync_files(storage))?;
             }
@@ -482,6 +483,15 @@ impl PartitionLog {
         }
         self.segments.push(next);
         self.dirty = false;
+        Ok(())
+    }
+
+    /// Writes the indexes that a full disk had no room for when the log was opened.
+    fn write_lacking(&mut self, storage: &mut dyn Storage) -> io::Result<()> {
+        for segment in self.segments.iter_mut().filter(|segment| segment.lacks_indexes()) {
+            segment.complete_indexes(storage)?;
+            settle(&mut self.offline, segment.sync_files(storage))?;
+        }
         Ok(())
     }
 
@@ -534,8 +544,9 @@ impl PartitionLog {
     }
 
     fn try_close(&mut self, storage: &mut dyn Storage) -> io::Result<()> {
+        self.write_lacking(storage)?;
         if let Some(active) = self.segments.last_mut() {
-            active.finish_indexes(storage)?;
+            active.complete_indexes(storage)?;
         }
         self.take_snapshot(storage)?;
         for segment in self.segments.iter() {

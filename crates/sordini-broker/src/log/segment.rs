@@ -43,6 +43,16 @@ pub enum Damage {
     Within,
 }
 
+/// Where a segment's indexes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    /// In files, but for the entries that gather.
+    InFiles,
+    /// In memory: the disk had no room for the files, and none of them is there, so that an open
+    /// before they are finds the entries anew.
+    InMemory,
+}
+
 /// A segment's state in memory.
 #[derive(Clone, Debug)]
 pub(super) struct Segment {
@@ -54,6 +64,7 @@ pub(super) struct Segment {
     times: TimeIndex,
     /// The transactions whose abort markers stand here. Its file is there once there is one.
     aborted: AbortedIndex,
+    kept: Kept,
     /// Largest timestamp, and the last offset of the first batch that has it.
     max_timestamp: Option<(i64, i64)>,
     since_index: u64,
@@ -89,6 +100,7 @@ impl Segment {
             offsets: OffsetIndex::default(),
             times: TimeIndex::default(),
             aborted: AbortedIndex::default(),
+            kept: Kept::InFiles,
             max_timestamp: None,
             since_index: 0,
             first_timestamp: None,
@@ -183,17 +195,36 @@ impl Segment {
         }
     }
 
+    /// Whether the indexes are in no file, for want of room. What a segment holds does not count as
+    /// written before its indexes are.
+    #[must_use]
+    pub(super) fn lacks_indexes(&self) -> bool {
+        self.kept == Kept::InMemory
+    }
+
     /// Writes the index entries that the files lack, if there are many, or if `all`.
     ///
     /// # Errors
     /// As the medium fails; a torn write is mended by the next call.
     pub(super) fn write_indexes(&mut self, storage: &mut dyn Storage, all: bool) -> io::Result<()> {
+        if self.kept == Kept::InMemory {
+            return Ok(());
+        }
+        self.write_times(storage, all)?;
+        self.write_offsets(storage, all)
+    }
+
+    fn write_offsets(&mut self, storage: &mut dyn Storage, all: bool) -> io::Result<()> {
         let (bytes, count) = self.offsets.unwritten();
         if count > 0 && (all || count >= INDEX_WRITE_EVERY) {
             let path = self.path(".index");
             append_at(storage, &path, self.offsets.written_len(), &bytes)?;
             self.offsets.mark_written();
         }
+        Ok(())
+    }
+
+    fn write_times(&mut self, storage: &mut dyn Storage, all: bool) -> io::Result<()> {
         let (bytes, count) = self.times.unwritten();
         if count > 0 && (all || count >= INDEX_WRITE_EVERY) {
             let path = self.path(".timeindex");
@@ -208,10 +239,59 @@ impl Segment {
     ///
     /// # Errors
     /// As the medium fails.
-    pub(super) fn finish_indexes(&mut self, storage: &mut dyn Storage) -> io::Result<()> {
+    pub(super) fn complete_indexes(&mut self, storage: &mut dyn Storage) -> io::Result<()> {
         self.note_time();
-        self.write_indexes(storage, true)?;
-        self.write_aborted(storage)
+        if self.kept == Kept::InFiles {
+            self.write_indexes(storage, true)?;
+            return self.append_aborted(storage);
+        }
+        self.kept = Kept::InFiles;
+        let written = self.write_anew(storage);
+        if written.is_err() {
+            self.keep_in_memory(storage)?;
+        }
+        written
+    }
+
+    /// Writes all files. The offset index comes last: without it the others are not believed.
+    fn write_anew(&mut self, storage: &mut dyn Storage) -> io::Result<()> {
+        storage.truncate(&self.path(".timeindex"), 0)?;
+        self.write_times(storage, true)?;
+        self.append_aborted(storage)?;
+        storage.truncate(&self.path(".index"), 0)?;
+        self.write_offsets(storage, true)
+    }
+
+    /// Completes the indexes of a segment that was found; in memory only, where the disk is full.
+    ///
+    /// # Errors
+    /// As the medium fails otherwise.
+    pub(super) fn finish_indexes(&mut self, storage: &mut dyn Storage) -> io::Result<()> {
+        let written = self.complete_indexes(storage);
+        self.unless_full(storage, written)
+    }
+
+    /// Goes on without index files where there was no room to write them.
+    fn unless_full(
+        &mut self,
+        storage: &mut dyn Storage,
+        written: io::Result<()>,
+    ) -> io::Result<()> {
+        match written {
+            Err(error) if storage::is_full(&error) => self.keep_in_memory(storage),
+            other => other,
+        }
+    }
+
+    fn keep_in_memory(&mut self, storage: &mut dyn Storage) -> io::Result<()> {
+        self.kept = Kept::InMemory;
+        self.offsets.mark_unwritten();
+        self.times.mark_unwritten();
+        self.aborted.mark_unwritten();
+        for suffix in [".index", ".timeindex", aborted::SUFFIX] {
+            storage.remove(&self.path(suffix))?;
+        }
+        Ok(())
     }
 
     /// Makes the files survive a loss of power.
@@ -219,6 +299,9 @@ impl Segment {
     /// # Errors
     /// As the medium fails.
     pub(super) fn sync_files(&self, storage: &mut dyn Storage) -> io::Result<()> {
+        if self.kept == Kept::InMemory {
+            return storage.sync(&self.log_path());
+        }
         let aborted = self.path(aborted::SUFFIX);
         if storage.len(&aborted)?.is_some() {
             storage.sync(&aborted)?;
@@ -331,9 +414,14 @@ impl Segment {
     fn rewrite_indexes(&mut self, storage: &mut dyn Storage) -> io::Result<()> {
         self.offsets.mark_unwritten();
         self.times.mark_unwritten();
-        storage.truncate(&self.path(".index"), 0)?;
-        storage.truncate(&self.path(".timeindex"), 0)?;
-        self.write_indexes(storage, true)
+        if self.kept == Kept::InMemory {
+            return Ok(());
+        }
+        let emptied = storage
+            .truncate(&self.path(".index"), 0)
+            .and_then(|()| storage.truncate(&self.path(".timeindex"), 0));
+        let written = emptied.and_then(|()| self.write_indexes(storage, true));
+        self.unless_full(storage, written)
     }
 
     fn timestamp_of_first(&self, storage: &mut dyn Storage) -> io::Result<Option<i64>> {
@@ -383,7 +471,7 @@ impl Segment {
         storage: &mut dyn Storage,
         offset: i64,
     ) -> io::Result<()> {
-        if self.aborted.truncate(offset) {
+        if self.aborted.truncate(offset) && self.kept == Kept::InFiles {
             storage.truncate(&self.path(aborted::SUFFIX), self.aborted.written_len())?;
         }
         Ok(())
@@ -400,13 +488,23 @@ impl Segment {
         self.aborted.collect(from, upper, found)
     }
 
-    /// Makes the file of aborted transactions hold all that are known.
+    /// Makes the file of aborted transactions hold all that were found; where the disk is full, all
+    /// indexes are kept in memory.
+    ///
+    /// # Errors
+    /// As the medium fails otherwise.
+    pub(super) fn write_aborted(&mut self, storage: &mut dyn Storage) -> io::Result<()> {
+        let written = self.append_aborted(storage);
+        self.unless_full(storage, written)
+    }
+
+    /// Makes the file of aborted transactions hold all that are known, if indexes are in files.
     ///
     /// # Errors
     /// As the medium fails.
-    pub(super) fn write_aborted(&mut self, storage: &mut dyn Storage) -> io::Result<()> {
+    pub(super) fn append_aborted(&mut self, storage: &mut dyn Storage) -> io::Result<()> {
         let bytes = self.aborted.unwritten();
-        if !bytes.is_empty() {
+        if !bytes.is_empty() && self.kept == Kept::InFiles {
             let path = self.path(aborted::SUFFIX);
             append_at(storage, &path, self.aborted.written_len(), &bytes)?;
             self.aborted.mark_written();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::{Entry, Storage};
+use super::{Entry, Storage, is_full};
 
 /// Files kept open at a time: the active files of a hundred partitions.
 const OPEN_FILES_MAX: usize = 256;
@@ -49,8 +49,9 @@ pub enum OpenFolderError {
 }
 
 /// A [`Storage`] in a folder of the file system. Folders are made 0700 and files 0600 (Unix). Of the
-/// disk 128 KiB are kept (`.reserve`) for what replaces a small file, so that on a full disk a broker
-/// can start and delete topics; records and new files never get it.
+/// disk 128 KiB are kept (`.reserve`) for the broker's own small files and for what replaces a small
+/// file of a partition, so that on a full disk a broker can start and delete topics; records, their
+/// indexes and new files of a partition never get it.
 #[derive(Debug)]
 pub struct DiskStorage {
     root: PathBuf,
@@ -104,18 +105,19 @@ impl DiskStorage {
 
     /// Gives the reserve up; whether there was any.
     fn spend_reserve(&mut self) -> bool {
-        let was_there = self.reserve > 0 && fs::remove_file(self.path(RESERVE_FILE)).is_ok();
-        self.reserve = 0;
-        was_there
+        let path = self.path(RESERVE_FILE);
+        let was_there = std::mem::take(&mut self.reserve) > 0;
+        // Removed alone, it would keep its bytes for as long as somebody else has it open.
+        let emptied = private_file().open(&path).and_then(|file| file.set_len(0));
+        let removed = fs::remove_file(&path);
+        was_there && (emptied.is_ok() || removed.is_ok())
     }
 
     /// Whether writing this file is upkeep: it takes another's place, or is one of the few that say
-    /// what is in the folder. What grows with records and topics would use the reserve up.
+    /// what is in the folder. What grows with records, indexes too, would use the reserve up.
     fn is_upkeep(&self, path: &str) -> bool {
-        match path.strip_suffix(".tmp") {
-            Some(target) => !target.contains('/') || self.path(target).exists(),
-            None => !path.ends_with(".log"),
-        }
+        path.strip_suffix(".tmp")
+            .is_some_and(|target| !target.contains('/') || self.path(target).exists())
     }
 
     /// Writes to a file; where the disk is full and it is upkeep, once more without the reserve.
@@ -126,12 +128,11 @@ impl DiskStorage {
     ) -> io::Result<()> {
         let done = self.file(path, true).and_then(&mut write);
         match done {
-            Err(error)
-                if error.kind() == io::ErrorKind::StorageFull
-                    && self.is_upkeep(path)
-                    && self.spend_reserve() =>
-            {
-                self.file(path, true).and_then(write)
+            Err(error) if is_full(&error) && self.is_upkeep(path) && self.spend_reserve() => {
+                let done = self.file(path, true).and_then(write);
+                // What this file did not take is kept from all others again.
+                self.fill_reserve();
+                done
             }
             done => done,
         }
@@ -323,9 +324,62 @@ impl Storage for DiskStorage {
 
     fn remove(&mut self, path: &str) -> io::Result<()> {
         self.forget(path);
-        match fs::remove_file(self.path(path)) {
+        let removed = match fs::remove_file(self.path(path)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
+        };
+        self.fill_reserve();
+        removed
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests of the disk touch it")]
+mod tests {
+    use super::*;
+
+    /// Writes to a file of a disk that has no room but its reserve. Whether that was done.
+    fn write_where_full(disk: &mut DiskStorage, path: &str, kind: io::ErrorKind) -> bool {
+        let reserve = disk.path(RESERVE_FILE);
+        let written = disk.write_to(path, |file| match reserve.exists() {
+            true => Err(io::Error::from(kind)),
+            false => file.write_all(b"x"),
+        });
+        let len = fs::metadata(&reserve).expect("the reserve is there").len();
+        assert_eq!(len, RESERVE_LEN as u64, "and whole, after {path}");
+        written.is_ok()
+    }
+
+    #[test]
+    fn the_reserve_is_for_what_starting_and_deleting_take_and_is_taken_back_at_once() {
+        let folder = tempfile::tempdir().expect("tempdir");
+        let mut disk = DiskStorage::open(folder.path()).expect("open");
+        disk.create_dir("t-0").expect("a partition");
+        disk.append("t-0/leader-epoch-checkpoint", &[b"0"]).expect("a file of it");
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+            for path in ["sordini.catalog.tmp", "t-0/leader-epoch-checkpoint.tmp"] {
+                assert!(write_where_full(&mut disk, path, kind), "{path}, {kind}");
+            }
+            for name in ["5.log", "5.index", "5.timeindex", "5.txnindex", "5.snapshot.tmp"] {
+                let path = format!("t-0/{name}");
+                assert!(!write_where_full(&mut disk, &path, kind), "{path}, {kind}");
+            }
         }
+        let other = io::ErrorKind::PermissionDenied;
+        assert!(
+            !write_where_full(&mut disk, "sordini.catalog.tmp", other),
+            "room is not the matter"
+        );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_reserve_makes_room_also_where_somebody_else_has_it_open() {
+        let folder = tempfile::tempdir().expect("tempdir");
+        let mut disk = DiskStorage::open(folder.path()).expect("open");
+        let other = File::open(disk.path(RESERVE_FILE)).expect("the reserve is there");
+        assert!(disk.spend_reserve());
+        assert_eq!(other.metadata().expect("an open file").len(), 0);
+        assert!(!disk.spend_reserve(), "once");
     }
 }

@@ -100,6 +100,11 @@ pub trait Storage: Send {
     fn remove(&mut self, path: &str) -> io::Result<()>;
 }
 
+/// Whether a write failed for want of room: on the disk, or in what its owner may take of it.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// Reads a whole file, but refuses one longer than `limit` bytes.
 ///
 /// # Errors

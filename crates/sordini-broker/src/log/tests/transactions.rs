@@ -554,3 +554,43 @@ fn retention_waits_for_no_transaction_and_the_offsets_stay_in_the_log() {
     log.advance_high_watermark(log.log_end());
     assert_eq!(log.last_stable(), log.log_end());
 }
+
+#[test]
+fn a_log_opens_where_there_is_no_room_for_its_indexes_and_writes_them_later() {
+    // Killed; and closed in order, with indexes that were lost since.
+    for (clean, durable) in [(false, false), (true, false), (false, true), (true, true)] {
+        let script = Script::new(0x1234_5677, STEPS);
+        let (memory, faults) = (MemoryStorage::new(), StorageFaults::new());
+        let mut storage = FaultyStorage::new(memory.clone(), faults.clone());
+        let options = || LogOptions { durable, ..options(&SMALL) };
+        let (mut log, _) = open_with(&mut storage, options(), false);
+        script.play(&mut log, &mut storage, STEPS);
+        if clean {
+            log.close(&mut storage).expect("close");
+            for path in memory.paths().iter().filter(|path| path.ends_with(".index")) {
+                storage.remove(path).expect("remove");
+            }
+        }
+        let (before, files) = (face(&log, &mut storage), index_files(&memory));
+        assert!(before.aborted.len() > 3);
+        faults.fail(StorageOp::Append, "index", 0, u64::MAX, 3, io::ErrorKind::StorageFull);
+        let mut opened = None;
+        for _ in 0..2 {
+            let (mut log, _) = open_with(&mut storage, options(), clean);
+            assert_eq!(face(&log, &mut storage), before, "{clean} {durable}");
+            log.roll(&mut storage, 1000).expect_err("no room");
+            log.close(&mut storage).expect_err("no room");
+            assert_eq!(log.recovery_point(), 0, "nothing counts as written");
+            opened = Some(log);
+        }
+        faults.clear();
+        let mut log = opened.expect("it was opened");
+        log.roll(&mut storage, 1000).expect("there is room");
+        assert_eq!(index_files(&memory), files, "{clean} {durable}");
+        check_indexes(&memory);
+        log.close(&mut storage).expect("close");
+        let (log, report) = open_with(&mut storage, options(), true);
+        assert_eq!(report, Recovery::default(), "all is there");
+        assert_eq!(face(&log, &mut storage), before, "{clean} {durable}");
+    }
+}
