@@ -539,6 +539,29 @@ fn a_disk_that_stays_full_is_told_while_records_wait_for_it_and_so_is_its_end() 
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_wait_for_memory_is_not_told_as_one_for_the_topic() {
+    let desk = Desk::new();
+    let listen = ["serve", "--listen", "127.0.0.1:0", "--data", "data", "--partitions", "1"];
+    let broker = support::Serving::new(desk.start_on_a_small_disk(&listen));
+    // One run of lines is more than the disk and the memory take together.
+    desk.write("in", format!("{}\n", "x".repeat(1000)).repeat(250));
+    let mut args = vec!["produce", "t", "in", "-b", &broker.address];
+    for setting in [
+        "buffer.memory=40000",
+        "batch.size=10000",
+        "max.block.ms=4000",
+        "request.timeout.ms=1000",
+        "delivery.timeout.ms=6000",
+    ] {
+        args.extend(["-X", setting]);
+    }
+    let ended = desk.run(&args).expect_error(1, &["buffer.memory", "max.block.ms"]);
+    assert!(!ended.stderr().contains("name the partitions"), "{}", ended.stderr());
+    broker.terminate();
+}
+
 #[test]
 fn serve_ends_cleanly_and_its_data_survives_a_kill() {
     let desk = Desk::new();

@@ -233,14 +233,16 @@ impl Each {
     }
 
     async fn take(&mut self, block: &Bytes, lines: &[Parsed<'_>], shape: &Shape) -> Taken {
+        if self.ledger.is_empty() {
+            // By itself: what is appended may also have to wait for memory.
+            let known = self.appender.topic().partitions();
+            let what = || until_known(&self.topic, self.producer.config());
+            if let Err(error) = patiently(known, what).await {
+                return (0, Some(error));
+            }
+        }
         let records = lines.iter().map(|one| shape.record(one));
-        let taken = self.appender.extend(records);
-        let taken = match self.ledger.is_empty() {
-            // Nothing takes up memory: it is the topic that is waited for.
-            true => patiently(taken, || until_known(&self.topic, self.producer.config())).await,
-            false => taken.await,
-        };
-        let (deliveries, error) = match taken {
+        let (deliveries, error) = match self.appender.extend(records).await {
             Ok(deliveries) => (deliveries, None),
             Err(ExtendError { accepted, error, .. }) => (accepted, Some(error)),
         };
