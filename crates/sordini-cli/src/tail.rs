@@ -133,9 +133,10 @@ pub(crate) async fn run(args: Args) -> Outcome {
         (false, Some(separator)) => Form::Keyed(Box::new(separator)),
         (false, None) => Form::Value,
     };
+    let isolation = settings.isolation;
     let tail = Tail::new(plan, settings).map_err(Failure::usage)?;
     let outcome = tokio::select! {
-        outcome = print(tail, &form) => outcome,
+        outcome = print(tail, isolation, &form) => outcome,
         () = reader_gone() => Ok(()),
         signal = signals.wait() => Err(Failure::quiet(signal.exit_code())),
     };
@@ -145,7 +146,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
     outcome
 }
 
-async fn print(mut tail: Tail, form: &Form) -> Outcome {
+async fn print(mut tail: Tail, isolation: Isolation, form: &Form) -> Outcome {
     let mut output = Output::stdout();
     while let Some(event) = tail.next().await.map_err(Failure::failed)? {
         match event {
@@ -157,7 +158,7 @@ async fn print(mut tail: Tail, form: &Form) -> Outcome {
                 output.flush()?;
             }
             Event::Notice(Notice::Moved { partition, from, to }) => {
-                terminal::warn(told_of_move(partition, from, to));
+                terminal::warn(told_of_move(isolation, partition, from, to));
             }
             Event::Notice(Notice::Trouble(cause)) => {
                 terminal::warn(format!("{cause}; trying again"));
@@ -168,15 +169,19 @@ async fn print(mut tail: Tail, form: &Form) -> Outcome {
     output.flush()
 }
 
-fn told_of_move(partition: i32, from: i64, to: i64) -> String {
-    if from > to {
-        format!(
-            "partition {partition} has no offset {from} yet: it ends before {to}, and is read from there"
-        )
-    } else {
-        format!(
+fn told_of_move(isolation: Isolation, partition: i32, from: i64, to: i64) -> String {
+    match isolation {
+        _ if from <= to => format!(
             "partition {partition} has no offset {from} any more: it begins at {to}, and is read from there"
-        )
+        ),
+        Isolation::ReadUncommitted => format!(
+            "partition {partition} has no offset {from} yet: it ends before {to}, and is read from there"
+        ),
+        // The offset may be there, behind the beginning of a transaction that is still open.
+        Isolation::ReadCommitted => format!(
+            "partition {partition} can't be read at offset {from} yet: read_committed ends before {to}, the \
+             last stable offset, and reads from there"
+        ),
     }
 }
 

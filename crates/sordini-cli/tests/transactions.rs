@@ -150,6 +150,24 @@ fn ctrl_c_aborts_the_open_transaction_and_hands_its_lines_back() {
 }
 
 #[test]
+fn an_offset_in_an_open_transaction_is_not_said_to_be_missing() {
+    let desk = Desk::new();
+    let broker = desk.serve(&[]);
+    let b = broker.address.as_str();
+    let args = ["produce", "t", "-b", b, "-p", "0", "--transaction", "all"];
+    let (mut running, input) = hold_open(&desk, b, &with(&args, &ID));
+    let from = ["tail", "t", "-b", b, "--partition", "0", "--from", "9", "--exit-at-end"];
+    let committed = desk.run(&with(&from, &["--isolation", "read_committed"]));
+    let told = ["can't be read at offset 9 yet", "before 0", "the last stable offset"];
+    let committed = committed.expect_error(0, &told);
+    assert!(committed.stdout().is_empty() && !committed.stderr().contains("no offset"));
+    assert_eq!(desk.run(&from).expect(0).lines().len(), 41, "it is there");
+    running.signal("INT");
+    running.end().expect(130);
+    drop(input);
+}
+
+#[test]
 fn a_run_after_one_that_was_killed_aborts_what_that_had_open() {
     let desk = Desk::new();
     let broker = desk.serve(&[]);

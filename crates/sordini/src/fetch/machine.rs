@@ -63,7 +63,8 @@ impl Plan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Notice {
-    /// The offset asked for is not there (any more); reading goes on at the nearest that is.
+    /// The offset asked for is not there (any more), or lies at or behind the last stable offset
+    /// where only what is committed is read; reading goes on at the nearest that can be read.
     Moved {
         /// The partition.
         partition: i32,
