@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use sordini_broker::TopicConfig;
-use sordini_broker::log::{LogOptions, PartitionLog};
+use sordini_broker::log::{Left, LogOptions, PartitionLog};
 use sordini_broker::storage::MemoryStorage;
 
 /// The files, in the order of the input's parts.
@@ -18,14 +18,14 @@ const FILES: [&str; 7] = [
     "leader-epoch-checkpoint",
 ];
 
-fn open(storage: &mut MemoryStorage, clean: bool) -> PartitionLog {
+fn open(storage: &mut MemoryStorage, left: Left) -> PartitionLog {
     let options = LogOptions {
         config: TopicConfig::default(),
         strict_first_sequence: false,
         producer_expiration_ms: 1000,
         durable: false,
     };
-    PartitionLog::open(storage, "t-0", options, 0, clean, 0).expect("memory does not fail").0
+    PartitionLog::open(storage, "t-0", options, 0, left, 0).expect("memory does not fail").0
 }
 
 fuzz_target!(|data: &[u8]| {
@@ -37,7 +37,12 @@ fuzz_target!(|data: &[u8]| {
         storage.overwrite(&format!("t-0/{name}"), tail[..len].to_vec());
         rest = &tail[len..];
     }
-    let log = open(&mut storage, flags & 1 != 0);
+    let left = match flags % 3 {
+        0 => Left::Open,
+        1 => Left::Closed,
+        _ => Left::Changed,
+    };
+    let log = open(&mut storage, left);
     let (start, end) = (log.log_start(), log.log_end());
     assert!(start <= end);
     let mut at = start;
@@ -51,7 +56,7 @@ fuzz_target!(|data: &[u8]| {
     }
     let _ = log.find_timestamp(&mut storage, 0);
     let _ = log.find_max_timestamp(&mut storage);
-    let again = open(&mut storage, false);
-    let first = open(&mut storage, false);
+    let again = open(&mut storage, Left::Open);
+    let first = open(&mut storage, Left::Open);
     assert_eq!((again.log_start(), again.log_end()), (first.log_start(), first.log_end()));
 });

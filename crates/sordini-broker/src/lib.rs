@@ -27,7 +27,7 @@
 //! batch is acknowledged when the system has it: it survives a kill of the process. With `fsync` it
 //! is acknowledged when the disk has it: it survives a loss of power. A write that fails is an
 //! error, never a false success; a partition whose sync failed is offline until the restart.
-//! Recovery cuts a log back to its sound prefix; a retry of a producer's last five batches is
+//! Recovery after a kill cuts a log back to its sound prefix; a retry of a producer's last five batches is
 //! recognised across restarts. What a log has lost since its broker was stopped in order is told
 //! ([`Lost`]); a broker on its own gives none of its offsets out again.
 //!

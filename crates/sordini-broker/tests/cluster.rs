@@ -98,14 +98,22 @@ async fn what_all_have_survives_the_leader_and_the_leader_comes_back() {
 /// Whoever lost its log does not lead, as it did before: the others would cut theirs to match.
 #[tokio::test]
 async fn a_log_that_one_node_lost_between_two_runs_is_copied_from_the_others() {
-    for node in 1..=3 {
+    // One that was emptied, one with a bit of its last batch flipped.
+    let emptied = |_: Vec<u8>| Vec::new();
+    let flipped = |mut bytes: Vec<u8>| {
+        *bytes.last_mut().expect("a batch") ^= 1;
+        bytes
+    };
+    let damages: [fn(Vec<u8>) -> Vec<u8>; 2] = [emptied, flipped];
+    for (node, damage) in (1..=3).flat_map(|node| damages.map(|damage| (node, damage))) {
         let folder = tempfile::tempdir().expect("folder");
         let cluster = with_topic(Some(folder.path().to_owned())).await;
         let (_, addr) = leader(cluster.addrs()[0]).await.expect("a leader");
         assert_eq!(produce_all(addr, "a").await, (ErrorCode::None, 0));
         cluster.shutdown().await;
         let log = folder.path().join(format!("node-{node}/t-0/00000000000000000000.log"));
-        std::fs::write(&log, b"").expect("emptied");
+        let bytes = std::fs::read(&log).expect("the log");
+        std::fs::write(&log, damage(bytes)).expect("damaged");
         let folder = folder.path().to_owned();
         let cluster = ClusterServer::start(config(), "127.0.0.1:0", Some(folder)).await;
         let cluster = cluster.expect("start");

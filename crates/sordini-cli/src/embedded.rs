@@ -108,7 +108,7 @@ pub(crate) fn warn_of_repair(partition: &str, recovery: &Recovery, copies: Copie
     // What was cut short is part of what is lost, where that is known.
     let torn = |cut: &&Cut| cut.damage == Damage::AtEnd && recovery.lost.is_some();
     if let Some(cut) = recovery.cut.as_ref().filter(|cut| !torn(cut)) {
-        terminal::warn(told_of_cut(partition, cut, copies));
+        terminal::warn(told_of_cut(partition, cut, recovery.removed_segments, copies));
     }
     if let Some(lost) = &recovery.lost {
         terminal::warn(told_of_loss(partition, lost, copies));
@@ -125,7 +125,7 @@ pub(crate) enum Copies {
 }
 
 /// What was cut off, whether that is usual, and what it means for those who use the partition.
-fn told_of_cut(partition: &str, cut: &Cut, copies: Copies) -> String {
+fn told_of_cut(partition: &str, cut: &Cut, removed: usize, copies: Copies) -> String {
     let Cut { file, position, bytes, offset, damage } = cut;
     let (place, cause) = match damage {
         Damage::AtEnd => {
@@ -141,10 +141,14 @@ fn told_of_cut(partition: &str, cut: &Cut, copies: Copies) -> String {
             ("where its last batch begins", "which a power cut may leave, but not the broker's end")
         }
     };
+    let further = match removed {
+        0 => String::new(),
+        files => format!(", and the {files} files behind it, which were not known to be on disk,"),
+    };
     format!(
         "{partition}: {file} is damaged at byte {position}, {place}, {cause}: is the disk sound, or \
-         did something write to it? The {bytes} bytes from there on were removed, with the records \
-         from offset {offset} on; {}",
+         did something write to it? The {bytes} bytes of it from there on{further} were removed, \
+         with what records they held, from offset {offset} on; {}",
         what_it_means(partition, copies)
     )
 }
@@ -152,7 +156,8 @@ fn told_of_cut(partition: &str, cut: &Cut, copies: Copies) -> String {
 /// What the loss of a partition's records means for those who use it.
 fn what_it_means(partition: &str, copies: Copies) -> &'static str {
     if copies == Copies::OtherNodes {
-        "what other nodes have of them is copied again, and the rest is lost"
+        "what another node has of them is copied again if it is in sync, and leads; if none is, they \
+         are lost to readers"
     } else if partition.starts_with("__transaction_state-") {
         "what was last written there of some transactional ids is lost: they begin from an earlier \
          state or anew, and what they had open is aborted. Nothing is to be done; a producer that \
@@ -173,12 +178,12 @@ fn told_of_loss(partition: &str, lost: &Lost, copies: Copies) -> String {
         more => format!(", and {more} behind them"),
     };
     let ahead = match copies {
-        Copies::None => ". New records get offsets behind all of them",
+        Copies::None => ". Their offsets are not given out again",
         Copies::OtherNodes => "",
     };
     format!(
         "{partition}: the records of {offsets} offsets, {from} to {last}{further}, were there when \
-         the broker was last stopped in order, and are gone from byte {position} of {file}, which no \
+         the broker was last stopped in order, and are gone from byte {position} of {file} on, which no \
          crash leaves: is the disk sound, or did something cut or remove files? {}{ahead}",
         capital(what_it_means(partition, copies))
     )
@@ -230,12 +235,12 @@ mod tests {
             offset: 5,
             damage,
         };
-        let torn = told_of_cut("t-0", &cut(Damage::AtEnd), Copies::None);
+        let torn = told_of_cut("t-0", &cut(Damage::AtEnd), 0, Copies::None);
         let end = "end of t-0/00000000000000000000.log, from byte 217 on";
         for part in ["96 bytes", "crash leaves", end, "ends at offset 5", "Nothing is to be done"] {
             assert!(torn.contains(part), "{torn}");
         }
-        let rotten = told_of_cut("t-0", &cut(Damage::LastBatch), Copies::None);
+        let rotten = told_of_cut("t-0", &cut(Damage::LastBatch), 0, Copies::None);
         let place = "t-0/00000000000000000000.log is damaged at byte 217, where its last batch";
         for part in [place, "a power cut may leave", "from offset 5", "from a copy"] {
             assert!(rotten.contains(part), "{rotten}");
@@ -244,12 +249,12 @@ mod tests {
             ("t-0", Copies::None, "from a copy"),
             ("__transaction_state-3", Copies::None, "transactional ids"),
             ("__consumer_offsets-3", Copies::None, "groups"),
-            ("node 1: __transaction_state-3", Copies::OtherNodes, "other nodes"),
+            ("node 1: __transaction_state-3", Copies::OtherNodes, "if it is in sync, and leads"),
         ];
         for (partition, copies, meaning) in cases {
-            let told = told_of_cut(partition, &cut(Damage::Within), copies);
+            let told = told_of_cut(partition, &cut(Damage::Within), 3, copies);
             for part in
-                [partition, meaning, "at byte 217", "from offset 5", "which no crash leaves"]
+                [partition, meaning, "at byte 217", "from offset 5", "no crash leaves", "3 files"]
             {
                 assert!(told.contains(part), "{told}");
             }
@@ -262,13 +267,15 @@ mod tests {
         let lost = Lost { file, position: 217, from: 5, to: 9, offsets: 4 };
         let told = told_of_loss("t-0", &lost, Copies::None);
         let place = "byte 217 of t-0/00000000000000000000.log";
-        for part in ["4 offsets, 5 to 8, were", place, "from a copy", "offsets behind all of them"]
-        {
+        for part in ["4 offsets, 5 to 8, were", place, "from a copy", "not given out again"] {
             assert!(told.contains(part), "{told}");
         }
         let told = told_of_loss("t-0", &Lost { offsets: 7, ..lost.clone() }, Copies::None);
         assert!(told.contains("7 offsets, 5 to 8, and 3 behind them, were"), "{told}");
         let told = told_of_loss("node 2: t-0", &lost, Copies::OtherNodes);
-        assert!(told.contains("What other nodes have") && !told.contains("New records"), "{told}");
+        assert!(
+            told.contains("if none is, they are lost") && !told.contains("given out"),
+            "{told}"
+        );
     }
 }

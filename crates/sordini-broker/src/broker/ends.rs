@@ -40,11 +40,11 @@ pub(super) fn of(ends: &Ends, dir: &str, id: Uuid) -> Option<Closed> {
     ends.get(dir).filter(|(of, _)| *of == id).map(|(_, closed)| *closed)
 }
 
-/// The folders whose logs hold fewer bytes than they did.
+/// The folders whose logs are not what they were: they may have lost something.
 pub(super) fn short(storage: &mut dyn Storage, ends: &Ends) -> io::Result<Vec<String>> {
     let mut short = Vec::new();
     for (dir, (_, closed)) in ends {
-        if closed::bytes_in(storage, dir)? < closed.bytes {
+        if !closed::is_as_closed(storage, dir, closed)? {
             short.push(dir.clone());
         }
     }
@@ -79,7 +79,8 @@ fn to_text(ends: &Ends) -> String {
 impl Broker {
     /// Writes what the logs hold, all of which were closed.
     pub(super) fn write_ends(&mut self) -> io::Result<()> {
-        let mut ends = Ends::new();
+        // What a node did not come to open is as it was.
+        let mut ends = self.node.as_ref().map_or_else(Ends::new, |node| node.found.ends.clone());
         for (name, topic) in &self.topics {
             for (index, partition) in &topic.partitions {
                 ends.insert(format!("{name}-{index}"), (topic.id, partition.log.closed()));

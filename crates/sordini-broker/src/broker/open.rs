@@ -13,7 +13,7 @@ use crate::cluster::{Found, Node};
 use crate::config::BrokerConfig;
 use crate::coordinator::{CONSUMER_OFFSETS, Coordinator, TRANSACTION_STATE};
 use crate::faults::Faults;
-use crate::log::{Closed, LogError, LogOptions, PartitionLog, Recovery, closed};
+use crate::log::{Closed, Left, LogError, LogOptions, PartitionLog, Recovery, closed};
 use crate::monitor::Monitor;
 use crate::storage::{self, Storage};
 use crate::time::Now;
@@ -41,14 +41,20 @@ pub enum OpenError {
 }
 
 /// What is known of a partition's log before it is opened; nothing of a new one.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Before {
     /// All before this offset was synced.
     point: i64,
-    /// All was synced, and nothing was written since.
-    clean: bool,
+    /// How the last broker left it.
+    left: Left,
     /// What it held when it was last closed, if that is known and still counts.
     closed: Option<Closed>,
+}
+
+impl Default for Before {
+    fn default() -> Self {
+        Self { point: 0, left: Left::Open, closed: None }
+    }
 }
 
 impl Broker {
@@ -96,7 +102,9 @@ impl Broker {
             node.found = Found { clean, ends, short, recovery_points, high_watermarks };
         }
         catalog.save(storage.as_mut())?;
-        storage.remove(CLEAN_SHUTDOWN)?;
+        if node.is_none() {
+            storage.remove(CLEAN_SHUTDOWN)?;
+        }
         let monitor = Monitor::new(config.produce_log_limit);
         let mut broker = Self {
             config,
@@ -132,6 +140,11 @@ impl Broker {
             broker.end_unknown_transactions(now);
         }
         Ok(broker)
+    }
+
+    /// A node is registered, so that others know what it may have lost, and its logs are opened.
+    pub(crate) fn forget_clean_shutdown(&mut self) -> io::Result<()> {
+        self.storage.remove(CLEAN_SHUTDOWN)
     }
 
     fn write_meta_properties(&mut self) -> io::Result<()> {
@@ -198,18 +211,36 @@ impl Broker {
             let (point, clean) = (of(&found.recovery_points), found.clean);
             let closed = ends::of(&found.ends, &dir, id);
             found.ends.remove(&dir);
-            (Before { point, clean, closed }, of(&found.high_watermarks))
+            let left = if clean { Left::Closed } else { Left::Open };
+            (Before { point, left, closed }, of(&found.high_watermarks))
         });
         let opened = self.open_partition(now, &dir, id, config, before);
         let (mut log, report) = opened.map_err(|error| match error {
             OpenError::Log(error) => error,
             OpenError::Storage(source) => failed(source),
         })?;
+        if let Some(lost) = &report.lost
+            && !self.is_in_sync(topic, index)
+        {
+            // What follows the loss is copied with it: the others would not know of the gap.
+            if lost.from < log.log_start() {
+                log.restart_at(self.storage.as_mut(), lost.from, now.wall_ms)?;
+            } else {
+                log.truncate_to(self.storage.as_mut(), lost.from, now.wall_ms)?;
+            }
+        }
         log.doubt_from(high);
         if report != Recovery::default() {
             self.recovered.push((dir, report));
         }
         Ok(log)
+    }
+
+    /// Whether this node is in the ISR of a partition, so that nobody is known to have more.
+    fn is_in_sync(&self, topic: &str, index: i32) -> bool {
+        let node = self.node.as_ref();
+        let image = node.and_then(|node| node.view.partition(topic, index));
+        image.is_none_or(|image| image.isr.contains(&self.config.node_id))
     }
 
     /// Whether a partition's folder is that of the topic with this id.
@@ -226,6 +257,7 @@ impl Broker {
             let _ = self.storage.remove_dir(&dying);
         }
         if let Some(node) = &mut self.node {
+            node.found.ends.remove(dir);
             node.found.recovery_points.remove(dir);
             node.found.high_watermarks.remove(dir);
         }
@@ -254,7 +286,12 @@ impl Broker {
                 let trusted = !matches!(name.as_str(), TRANSACTION_STATE | CONSUMER_OFFSETS);
                 let point = points.get(&dir).copied().filter(|_| trusted).unwrap_or(0);
                 let closed = ends::of(ends, &dir, entry.id);
-                let before = Before { point, clean: clean && trusted, closed };
+                let left = match (clean, trusted) {
+                    (true, true) => Left::Closed,
+                    (true, false) => Left::Changed,
+                    (false, _) => Left::Open,
+                };
+                let before = Before { point, left, closed };
                 let opened = self.open_partition(now, &dir, entry.id, &entry.config, before)?;
                 let (mut log, report) = opened;
                 log.become_leader(self.storage.as_mut(), *epoch)?;
@@ -295,23 +332,26 @@ impl Broker {
             let durable = self.config.fsync;
             storage::replace(storage, dir, PARTITION_METADATA, text.as_bytes(), durable)?;
         }
-        let Before { point, clean, closed } = before;
-        // Where bytes are lacking, all that is left is looked at.
+        let Before { point, left, closed } = before;
+        // Where bytes are lacking, or too many, all that is left is looked at.
         let changed = match closed {
-            Some(closed) if clean => closed::bytes_in(storage, dir)? != closed.bytes,
+            Some(closed) if left != Left::Open => closed::bytes_in(storage, dir)? != closed.bytes,
             _ => false,
         };
-        let (point, clean) = if changed { (0, false) } else { (point, clean) };
-        let opened = PartitionLog::open(storage, dir, options, point, clean, now.wall_ms)?;
-        let (log, mut report) = opened;
+        let (point, left) = if changed { (0, Left::Changed) } else { (point, left) };
+        let opened = PartitionLog::open(storage, dir, options, point, left, now.wall_ms)?;
+        let (mut log, mut report) = opened;
         if let Some(closed) = closed {
-            let short = log.log_end() < closed.end;
+            let short = log.log_end() < closed.end || report.cut.is_some();
             report.lost = match (changed, short) {
                 // Retention may have moved the start since, unless nothing was written.
                 (true, _) => log.missing(storage, closed.start, closed.end)?,
                 (false, true) => log.missing(storage, log.log_start(), closed.end)?,
                 (false, false) => None,
             };
+        }
+        if report.lost.is_some() || report.cut.is_some() {
+            log.bridge(storage)?;
         }
         if self.config.fsync {
             storage.sync_dir(dir)?;

@@ -68,7 +68,7 @@ pub(crate) struct Found {
     pub clean: bool,
     /// What the logs held when they were closed, if they were; each is of use once.
     pub ends: Ends,
-    /// The partitions' folders that hold fewer bytes than that.
+    /// The partitions' folders whose logs are not what they were then.
     pub short: Vec<String>,
     pub recovery_points: BTreeMap<String, i64>,
     pub high_watermarks: BTreeMap<String, i64>,
@@ -347,6 +347,11 @@ impl Broker {
         }
         node.broker_epoch = Some(epoch);
         self.apply_image(now, image);
+        // Not before: a life that ends here must not hide from the next what the logs have lost.
+        if let Err(error) = self.forget_clean_shutdown() {
+            self.halt(error.to_string());
+            return;
+        }
         self.greet_controller(now);
     }
 

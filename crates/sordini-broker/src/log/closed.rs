@@ -23,7 +23,8 @@ pub struct Closed {
 /// Records that a log held when it was closed, and that it holds no more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lost {
-    /// The segment's file that ends, or goes on, before the first of them.
+    /// The segment's file that ends, or goes on, before the first of them; the file that is not there,
+    /// if it was the log's first.
     pub file: String,
     /// The byte of it where they would stand.
     pub position: u64,
@@ -50,6 +51,38 @@ pub(crate) fn bytes_in(storage: &mut dyn Storage, dir: &str) -> io::Result<u64> 
         }
     }
     Ok(bytes)
+}
+
+/// Whether the log in the folder `dir` holds what it held when it was closed, as far as opening it
+/// would find.
+///
+/// # Errors
+/// As the medium fails.
+pub(crate) fn is_as_closed(
+    storage: &mut dyn Storage,
+    dir: &str,
+    closed: &Closed,
+) -> io::Result<bool> {
+    if bytes_in(storage, dir)? != closed.bytes {
+        return Ok(false);
+    }
+    let entries = storage.list(dir)?;
+    let bases: Vec<i64> =
+        entries.iter().filter_map(|entry| segment::offset_of(&entry.name, ".log")).collect();
+    let mut end = bases.first().copied().unwrap_or(0);
+    for (i, base) in bases.iter().copied().enumerate() {
+        let mut segment = Segment::new(dir, base, 0);
+        let has_indexes = segment.load_indexes(storage)?;
+        let next = bases.get(i + 1).copied();
+        if next.is_some() && has_indexes {
+            continue;
+        }
+        match segment.sound_end(storage, has_indexes, next.unwrap_or(i64::MAX))? {
+            Some(to) => end = to,
+            None => return Ok(false),
+        }
+    }
+    Ok(end == closed.end)
 }
 
 impl PartitionLog {
@@ -80,30 +113,53 @@ impl PartitionLog {
     ) -> io::Result<Option<Lost>> {
         let mut lost: Option<Lost> = None;
         let mut next = from;
-        let mut gap = |segment: &Segment, position, from: i64, to: i64| {
-            let file = segment.log_path();
-            let lost = lost.get_or_insert(Lost { file, position, from, to, offsets: 0 });
+        let mut gap = |file: String, position, from: i64, to: i64| {
+            let lost = lost.get_or_insert(Lost { file, position, from, to: from, offsets: 0 });
+            if lost.to == from {
+                lost.to = to;
+            }
             lost.offsets = lost.offsets.saturating_add(to.abs_diff(from));
         };
+        let mut before: Option<&Segment> = None;
         for segment in &self.segments {
+            let base = segment.base().min(end);
+            if base > next {
+                let first = || Segment::new(&self.dir, next, 0).log_path();
+                let file = before.map_or_else(first, Segment::log_path);
+                gap(file, before.map_or(0, |before| before.size), next, base);
+                next = base;
+            }
+            before = Some(segment);
             let path = segment.log_path();
             let (range, bases) = ((0, segment.size), (segment.base(), segment.base()));
             let mut scan = Scan::new(storage, &path, Depth::Headers, range, bases);
             while let Some(found) = scan.next()? {
                 let to = found.header.base_offset().min(end);
                 if to > next {
-                    gap(segment, found.position, next, to);
+                    gap(segment.log_path(), found.position, next, to);
                 }
                 next = next.max(found.header.last_offset().saturating_add(1));
             }
         }
-        if let Some(last) =
-            self.segments.iter().rev().find(|s| s.size > 0).or(self.segments.first())
+        if let Some(last) = before
             && next < end
         {
-            gap(last, last.size, next, end);
+            gap(last.log_path(), last.size, next, end);
         }
         Ok(lost)
+    }
+
+    /// Covers the offsets that damage took from between segments, by batches without records: no gap
+    /// is found twice, and followers step over it.
+    ///
+    /// # Errors
+    /// As the medium fails.
+    pub fn bridge(&mut self, storage: &mut dyn Storage) -> Result<(), LogError> {
+        self.ensure_online()?;
+        let bases: Vec<i64> = self.segments.iter().skip(1).map(Segment::base).collect();
+        let mut pairs = self.segments.iter_mut().zip(bases);
+        let done = pairs.try_for_each(|(it, next)| it.reach(storage, next, &self.epochs));
+        done.map_err(|e| self.storage_error(e))
     }
 
     /// Moves the log's end to `end` where it is before that, so that no offset is given out twice,

@@ -44,7 +44,7 @@ use verification::{Guard, ToVerify};
 
 pub use closed::{Closed, Lost};
 pub use read::TimestampAndOffset;
-pub use recovery::Recovery;
+pub use recovery::{Left, Recovery};
 pub use segment::{Cut, Damage};
 
 /// Why a log can't do what was asked.

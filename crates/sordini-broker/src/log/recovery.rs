@@ -1,5 +1,6 @@
-//! Opening a log: what a crash left is checked, cut back to its sound prefix, and its indexes
-//! and producer state rebuilt. Bytes on disk are taken as hostile.
+//! Opening a log: what a crash left is checked, cut back to its sound prefix, or where the log was
+//! closed each segment to its own, and its indexes and producer state rebuilt. Bytes on disk are
+//! taken as hostile.
 
 use std::io;
 
@@ -33,11 +34,23 @@ pub struct Recovery {
     pub damaged_snapshots: usize,
 }
 
+/// How a log was left by who had it open last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// It was not closed: what was not synced may be torn, and nothing sound follows that.
+    Open,
+    /// It was closed in order, so that all of it is on disk.
+    Closed,
+    /// It was closed in order, and was changed since, or may have been: every byte is checked. What
+    /// damage left stands, behind it as well as before it.
+    Changed,
+}
+
 impl PartitionLog {
     /// Opens the log in the folder `dir`, which is created if it is not there.
     ///
-    /// `recovery_point`: all before it is known to be on disk. `clean`: the log was closed, so
-    /// all of it is. The high watermark is set to the log's end.
+    /// `recovery_point`: all before it is known to be on disk where the log was left open. The high
+    /// watermark is set to the log's end.
     ///
     /// # Errors
     /// As the medium fails.
@@ -46,7 +59,7 @@ impl PartitionLog {
         dir: &str,
         options: LogOptions,
         recovery_point: i64,
-        clean: bool,
+        left: Left,
         wall_ms: i64,
     ) -> Result<(Self, Recovery), LogError> {
         let failed = |source| LogError::Storage { dir: dir.to_owned(), source };
@@ -67,7 +80,7 @@ impl PartitionLog {
             offline: None,
         };
         let mut report = Recovery::default();
-        log.recover(storage, clean, wall_ms, &mut report).map_err(failed)?;
+        log.recover(storage, left, wall_ms, &mut report).map_err(failed)?;
         if mutant!(M30) {
             log.producers.forget(None);
         }
@@ -82,14 +95,14 @@ impl PartitionLog {
     fn recover(
         &mut self,
         storage: &mut dyn Storage,
-        clean: bool,
+        left: Left,
         wall_ms: i64,
         report: &mut Recovery,
     ) -> io::Result<()> {
         self.load_epochs(storage)?;
         let epochs_before = self.epochs.clone();
         let (bases, snapshots) = self.list(storage)?;
-        let suspect = self.load_segments(storage, &bases, clean, wall_ms, report)?;
+        let suspect = self.load_segments(storage, &bases, left, wall_ms, report)?;
         if self.segments.is_empty() {
             let first = Segment::new(&self.dir, bases.first().copied().unwrap_or(0), wall_ms);
             first.create_files(storage)?;
@@ -170,7 +183,7 @@ impl PartitionLog {
         &mut self,
         storage: &mut dyn Storage,
         bases: &[i64],
-        clean: bool,
+        left: Left,
         wall_ms: i64,
         report: &mut Recovery,
     ) -> io::Result<Option<i64>> {
@@ -178,7 +191,11 @@ impl PartitionLog {
         for (i, base) in bases.iter().copied().enumerate() {
             let next = bases.get(i + 1).copied();
             let mut segment = Segment::new(&self.dir, base, wall_ms);
-            let settled = clean || next.is_some_and(|next| next <= self.recovery_point);
+            let settled = match left {
+                Left::Open => next.is_some_and(|next| next <= self.recovery_point),
+                Left::Closed => true,
+                Left::Changed => false,
+            };
             let whole = settled && segment.load_indexes(storage)?;
             if let Some(next) = next
                 && whole
@@ -190,7 +207,8 @@ impl PartitionLog {
             }
             let epochs = &mut self.epochs;
             let mut has_control = false;
-            let (end, cut) = segment.recover(storage, whole, |header| {
+            let limit = next.filter(|_| left != Left::Open).unwrap_or(i64::MAX);
+            let (end, cut) = segment.recover(storage, whole, limit, |header| {
                 epochs.assign(header.leader_epoch(), header.base_offset());
                 has_control |= header.is_control();
             })?;
@@ -211,8 +229,8 @@ impl PartitionLog {
                 }
                 report.cut = Some(cut);
             }
-            if next.is_some_and(|next| is_cut || next < end) {
-                // Nothing may follow a gap: the log is the prefix that is sound.
+            if left == Left::Open && next.is_some_and(|next| is_cut || next < end) {
+                // What follows was not known to be on disk: the log is the prefix that is sound.
                 for later in &bases[i + 1..] {
                     Segment::new(&self.dir, *later, wall_ms).remove_files(storage)?;
                     report.removed_segments += 1;

@@ -98,7 +98,7 @@ impl PartitionLog {
         active.truncate_aborted(storage, offset)?;
         if let Some(found) = active.find(storage, offset)? {
             storage.truncate(&active.log_path(), found.position)?;
-            self.log_end = active.recover(storage, false, |_| {})?.0;
+            self.log_end = active.recover(storage, false, i64::MAX, |_| {})?.0;
         } else {
             self.log_end = offset;
         }

@@ -76,6 +76,13 @@ impl<'a> Scan<'a> {
         }
     }
 
+    /// The same walk, but no batch may reach `limit`.
+    #[must_use]
+    pub(super) fn below(mut self, limit: i64) -> Self {
+        self.max_offset = self.max_offset.min(limit.saturating_sub(1));
+        self
+    }
+
     /// Position behind the last sound batch.
     #[must_use]
     pub(super) fn position(&self) -> u64 {

@@ -5,7 +5,8 @@ use std::io;
 use bytes::Bytes;
 
 use super::aborted::{self, AbortedIndex, AbortedTransaction};
-use super::batch::{Header, NO_TIMESTAMP};
+use super::batch::{HEADER_LEN, Header, NO_TIMESTAMP};
+use super::epochs::LeaderEpochs;
 use super::index::{OffsetIndex, TimeIndex};
 use super::scan::{Depth, Found, Scan};
 use crate::storage::{self, Storage};
@@ -366,9 +367,54 @@ impl Segment {
         Ok(if scan.next()?.is_some() { start } else { 0 })
     }
 
+    /// The offset behind the last batch, if [`Segment::recover`] would find nothing to cut off.
+    ///
+    /// # Errors
+    /// As the medium fails.
+    pub(super) fn sound_end(
+        &self,
+        storage: &mut dyn Storage,
+        tail_only: bool,
+        limit: i64,
+    ) -> io::Result<Option<i64>> {
+        let (path, base) = (self.log_path(), self.base);
+        let end = storage.len(&path)?.unwrap_or(0);
+        let start = if tail_only { self.sound_tail(storage, end)? } else { 0 };
+        let mut scan =
+            Scan::new(storage, &path, Depth::Checksums, (start, end), (base, base)).below(limit);
+        while scan.next()?.is_some() {}
+        Ok((scan.position() == end).then(|| scan.next_offset()))
+    }
+
+    /// Puts a batch without records at the end, so that offset `next` follows, if a batch can.
+    ///
+    /// # Errors
+    /// As the medium fails.
+    pub(super) fn reach(
+        &mut self,
+        storage: &mut dyn Storage,
+        next: i64,
+        epochs: &LeaderEpochs,
+    ) -> io::Result<()> {
+        let path = self.log_path();
+        let mut scan = self.scan_from(storage, &path, next.saturating_sub(1));
+        while scan.next()?.is_some() {}
+        let (position, end) = (scan.position(), scan.next_offset());
+        let Ok(offsets) = i32::try_from(next.saturating_sub(end)) else { return Ok(()) };
+        if position != self.size || offsets <= 0 || self.relative(next - 1).is_none() {
+            return Ok(());
+        }
+        let mut header = Header::empty(offsets);
+        header.assign(end, epochs.epoch_of(end).unwrap_or(-1));
+        storage.append(&path, &[header.bytes()])?;
+        self.note(&header, HEADER_LEN as u64);
+        self.finish_indexes(storage)?;
+        self.sync_files(storage)
+    }
+
     /// Scans the file from its start, or only its tail, checks every CRC, cuts off what is not sound
-    /// and rebuilds the indexes. Returns the offset behind the last batch and the number of bytes cut
-    /// off. `seen` is told of each batch.
+    /// and rebuilds the indexes. No batch may reach `limit`. Returns the offset behind the last batch
+    /// and what was cut off. `seen` is told of each batch.
     ///
     /// # Errors
     /// As the medium fails.
@@ -376,6 +422,7 @@ impl Segment {
         &mut self,
         storage: &mut dyn Storage,
         tail_only: bool,
+        limit: i64,
         mut seen: impl FnMut(&Header),
     ) -> io::Result<(i64, Option<Cut>)> {
         let path = self.log_path();
@@ -390,7 +437,8 @@ impl Segment {
         self.since_index = 0;
         self.first_timestamp = None;
         let base = self.base;
-        let mut scan = Scan::new(storage, &path, Depth::Checksums, (start, end), (base, base));
+        let mut scan =
+            Scan::new(storage, &path, Depth::Checksums, (start, end), (base, base)).below(limit);
         while let Some(found) = scan.next()? {
             self.note(&found.header, found.size);
             seen(&found.header);

@@ -25,8 +25,8 @@ fn open_with(
     options: LogOptions,
     clean: bool,
 ) -> (PartitionLog, Recovery) {
-    let (mut log, report) =
-        PartitionLog::open(storage, DIR, options, 0, clean, 1000).expect("open");
+    let left = if clean { Left::Closed } else { Left::Open };
+    let (mut log, report) = PartitionLog::open(storage, DIR, options, 0, left, 1000).expect("open");
     let next = log.epochs().latest().map_or(0, |epoch| epoch + 1);
     log.become_leader(storage, next).expect("lead");
     (log, report)
@@ -516,7 +516,7 @@ fn power_loss_leaves_all_that_was_synced() {
     memory.lose_power(|_, tail| tail / 2);
     let point = 0;
     let (log, _) =
-        PartitionLog::open(storage.as_mut(), DIR, durable(), point, false, 0).expect("open");
+        PartitionLog::open(storage.as_mut(), DIR, durable(), point, Left::Open, 0).expect("open");
     assert!(log.log_end() >= synced, "{} of {synced}", log.log_end());
     let found = batches(&log, storage.as_mut(), 0);
     assert_eq!(found, (0..log.log_end()).map(|i| (i, i)).collect::<Vec<_>>(), "a prefix");
@@ -610,7 +610,7 @@ fn reads_stop_at_the_upper_bound_and_the_limit() {
 fn leader_epochs_survive_and_are_rebuilt_from_the_batches() {
     let mut storage = MemoryStorage::new();
     let (mut log, _) =
-        PartitionLog::open(&mut storage, DIR, options(&[]), 0, false, 0).expect("open");
+        PartitionLog::open(&mut storage, DIR, options(&[]), 0, Left::Open, 0).expect("open");
     for (epoch, count) in [(0, 2), (3, 1), (4, 0), (5, 2)] {
         log.become_leader(&mut storage, epoch).expect("lead");
         for _ in 0..count {
@@ -625,7 +625,7 @@ fn leader_epochs_survive_and_are_rebuilt_from_the_batches() {
         if lost {
             storage.remove("t-0/leader-epoch-checkpoint").expect("remove");
         }
-        let opened = PartitionLog::open(&mut storage, DIR, options(&[]), 0, false, 0);
+        let opened = PartitionLog::open(&mut storage, DIR, options(&[]), 0, Left::Open, 0);
         let (log, _) = opened.expect("open");
         assert_eq!(log.epochs().end_offset_for(0, 5), (0, 2), "lost: {lost}");
         assert_eq!(log.epochs().end_offset_for(4, 5), (3, 3), "lost: {lost}");

@@ -112,6 +112,59 @@ fn what_a_log_lost_of_its_beginning_and_its_middle_is_told() {
     }
 }
 
+/// Whatever befell one segment, what is sound in the others is served.
+#[test]
+fn damage_in_one_segment_takes_nothing_from_the_others() {
+    let small = [("segment.bytes", "300")];
+    let whole = MemoryStorage::new();
+    stopped(&whole, &small, 20);
+    let paths: Vec<String> =
+        whole.paths().into_iter().filter(|path| path.ends_with(".log")).collect();
+    let base = |path: &str| -> i64 { path[4..24].parse().expect("base") };
+    let size = whole.contents(FIRST).expect("log").len() / base(&paths[1]) as usize;
+    for (struck, path) in paths.iter().enumerate() {
+        let next = paths.get(struck + 1).map_or(20, |next| base(next));
+        let bytes = whole.contents(path).expect("log");
+        let mut flipped = bytes.clone();
+        *flipped.last_mut().expect("a byte") ^= 1;
+        let longer = [&bytes[..], b"x"].concat();
+        let lacking = bytes[..bytes.len() - 1].to_vec();
+        let border = bytes[..bytes.len() - size].to_vec();
+        let shorter = bytes[..bytes.len() - size - 1].to_vec();
+        let mut cases = vec![(longer, 0), (lacking, 1), (border, 1), (shorter, 2), (vec![], next)];
+        if struck == paths.len() - 1 {
+            cases.push((flipped, 1));
+        }
+        for (left, gone) in cases {
+            let memory = MemoryStorage::new();
+            stopped(&memory, &small, 20);
+            memory.overwrite(path, left.clone());
+            let case = format!("{path} of {} bytes", left.len());
+            let mut rig = Rig::on(memory.clone(), |_| {});
+            let from = (next - gone).max(base(path));
+            let lost = (from < next).then(|| (from, next, (next - from) as u64));
+            assert_eq!(told(&rig), lost, "{case}");
+            if let Some((_, report)) = rig.broker.recovered().iter().find(|(dir, _)| dir == "t-0")
+                && let Some(lost) = &report.lost
+            {
+                assert_eq!(&lost.file, path, "{case}");
+                assert_eq!(lost.position, (from - base(path)) as u64 * size as u64, "{case}");
+            }
+            let kept: Vec<i64> = (0..20).filter(|at| !(from..next).contains(at)).collect();
+            assert_eq!((offsets(&mut rig), log_end(&mut rig)), (kept, 20), "{case}");
+            assert_eq!(rig.produce(&batch(&["v"])).base_offset, 20, "{case}");
+            rig.broker.close().expect("close");
+            drop(rig);
+            // What is lost later is told alone.
+            let last = memory.paths().into_iter().rfind(|path| path.ends_with(".log"));
+            let last = last.expect("a segment");
+            let len = memory.contents(&last).expect("log").len();
+            cut(&memory, &last, len - 1);
+            assert_eq!(told(&Rig::on(memory, |_| {})), Some((20, 21, 1)), "{case}");
+        }
+    }
+}
+
 /// The end of a clean stop holds for later lives too: nothing takes an offset back.
 #[test]
 fn a_loss_is_told_after_a_kill_as_well() {

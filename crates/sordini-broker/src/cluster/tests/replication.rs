@@ -357,3 +357,25 @@ fn a_replica_that_lost_its_log_while_its_node_was_down_says_so_and_is_filled_aga
     let told = world.cluster.broker(1).expect("node").recovered().to_vec();
     assert!(told.iter().all(|(_, report)| report.lost.is_none()), "{told:?}");
 }
+
+/// A node that does not get so far as to say what it lost says it in its next life.
+#[test]
+fn a_loss_is_not_forgotten_by_a_node_that_dies_before_it_is_registered() {
+    let mut world = World::replicated();
+    for _ in 0..3 {
+        assert_eq!(code(&world.produce(1, &batch(&["a"]), -1)), ErrorCode::None);
+    }
+    let now = world.now;
+    world.cluster.shut_down(now, 1);
+    world.advance(2000);
+    world.disks[&1].overwrite("t-0/00000000000000000000.log", Vec::new());
+    let apart = (Peer::Node(1), Peer::Controller);
+    world.cut.insert(apart);
+    world.start(1);
+    world.kill(1);
+    world.cut.remove(&apart);
+    world.start(1);
+    let told = world.cluster.broker(1).expect("node").recovered().to_vec();
+    let lost = told.iter().find(|(dir, _)| dir == "t-0").and_then(|(_, told)| told.lost.clone());
+    assert_eq!(lost.map(|lost| (lost.from, lost.to)), Some((0, 3)));
+}

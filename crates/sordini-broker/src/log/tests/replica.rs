@@ -16,7 +16,7 @@ fn leaders_batch(i: i32) -> Vec<u8> {
 
 fn open_follower(storage: &mut dyn Storage) -> PartitionLog {
     let small = options(&[("segment.bytes", "400")]);
-    PartitionLog::open(storage, DIR, small, 0, false, 1000).expect("open").0
+    PartitionLog::open(storage, DIR, small, 0, Left::Open, 1000).expect("open").0
 }
 
 /// A follower's log of so many batches.

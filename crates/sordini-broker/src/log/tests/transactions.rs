@@ -504,7 +504,7 @@ fn a_follower_has_the_transactions_of_its_leader() {
     script.play(&mut log, &mut storage, STEPS);
     let mut disk = MemoryStorage::new();
     let other = [("segment.bytes", "700")];
-    let opened = PartitionLog::open(&mut disk, DIR, options(&other), 0, false, 1000);
+    let opened = PartitionLog::open(&mut disk, DIR, options(&other), 0, Left::Open, 1000);
     let (mut follower, _) = opened.expect("open");
     for offset in 0..STEPS as i64 {
         let batch = log.read(&mut storage, offset, 1, true, offset + 1).expect("read");
@@ -528,7 +528,7 @@ fn a_loss_of_power_takes_no_abort_that_was_synced() {
         log.sync(storage.as_mut()).expect("sync");
         let point = log.recovery_point();
         memory.lose_power(|_, tail| tail / 2);
-        let opened = PartitionLog::open(storage.as_mut(), DIR, durable(), point, false, 1000);
+        let opened = PartitionLog::open(storage.as_mut(), DIR, durable(), point, Left::Open, 1000);
         let (log, _) = opened.expect("open");
         assert_eq!(face(&log, storage.as_mut()), never_more(&script, &SMALL, steps), "{steps}");
     }
