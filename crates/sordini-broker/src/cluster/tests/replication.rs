@@ -379,3 +379,31 @@ fn a_loss_is_not_forgotten_by_a_node_that_dies_before_it_is_registered() {
     let lost = told.iter().find(|(dir, _)| dir == "t-0").and_then(|(_, told)| told.lost.clone());
     assert_eq!(lost.map(|lost| (lost.from, lost.to)), Some((0, 3)));
 }
+
+/// What others have of a loss in the middle is copied; where nobody has it, the rest is kept.
+#[test]
+fn a_replica_that_lost_a_part_of_its_middle_is_filled_again_or_keeps_what_is_left() {
+    for (nodes, records) in [(3, 9), (1, 8)] {
+        let mut world = World::with_topic(config(nodes), &[("segment.bytes", "200")]);
+        for _ in 0..9 {
+            assert_eq!(code(&world.produce(1, &batch(&["a"]), -1)), ErrorCode::None);
+        }
+        let now = world.now;
+        world.cluster.shut_down(now, 1);
+        world.advance(2000);
+        assert!(!world.cluster.is_running(1));
+        let disk = world.disks[&1].clone();
+        let is_log = |path: &String| path.starts_with("t-0/") && path.ends_with(".log");
+        let logs: Vec<String> = disk.paths().into_iter().filter(is_log).collect();
+        assert!(logs.len() > 3, "{logs:?}");
+        let mut bytes = disk.contents(&logs[1]).expect("the log");
+        bytes.pop();
+        disk.overwrite(&logs[1], bytes);
+        world.start(1);
+        world.advance(2000);
+        let kept = world.cluster.records(1, "t", 0).expect("records").len();
+        let end = world.cluster.state(1, "t", 0).map(|state| state.log_end);
+        assert_eq!((kept, end), (records, Some(9)), "{nodes} nodes");
+        assert_eq!(world.cluster.isr("t", 0).len(), usize::try_from(nodes).expect("a few"));
+    }
+}
