@@ -3,7 +3,8 @@
 
 use std::io;
 
-use super::batch::Header;
+use super::batch::{HEADER_LEN, Header};
+use super::epochs::LeaderEpochs;
 use super::scan::{Depth, Scan};
 use super::segment::{self, Segment};
 use super::{LogError, PartitionLog};
@@ -83,6 +84,34 @@ pub(crate) fn is_as_closed(
         }
     }
     Ok(end == closed.end)
+}
+
+impl Segment {
+    /// Puts a batch without records at the end, so that offset `next` follows, if a batch can.
+    ///
+    /// # Errors
+    /// As the medium fails.
+    fn reach(
+        &mut self,
+        storage: &mut dyn Storage,
+        next: i64,
+        epochs: &LeaderEpochs,
+    ) -> io::Result<()> {
+        let path = self.log_path();
+        let mut scan = self.scan_from(storage, &path, next.saturating_sub(1));
+        while scan.next()?.is_some() {}
+        let (position, end) = (scan.position(), scan.next_offset());
+        let Ok(offsets) = i32::try_from(next.saturating_sub(end)) else { return Ok(()) };
+        if position != self.size || offsets <= 0 || self.relative(next - 1).is_none() {
+            return Ok(());
+        }
+        let mut header = Header::empty(offsets);
+        header.assign(end, epochs.epoch_of(end).unwrap_or(-1));
+        storage.append(&path, &[header.bytes()])?;
+        self.note(&header, HEADER_LEN as u64);
+        self.finish_indexes(storage)?;
+        self.sync_files(storage)
+    }
 }
 
 impl PartitionLog {

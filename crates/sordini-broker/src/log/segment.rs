@@ -5,8 +5,7 @@ use std::io;
 use bytes::Bytes;
 
 use super::aborted::{self, AbortedIndex, AbortedTransaction};
-use super::batch::{HEADER_LEN, Header, NO_TIMESTAMP};
-use super::epochs::LeaderEpochs;
+use super::batch::{Header, NO_TIMESTAMP};
 use super::index::{OffsetIndex, TimeIndex};
 use super::scan::{Depth, Found, Scan};
 use crate::storage::{self, Storage};
@@ -384,32 +383,6 @@ impl Segment {
             Scan::new(storage, &path, Depth::Checksums, (start, end), (base, base)).below(limit);
         while scan.next()?.is_some() {}
         Ok((scan.position() == end).then(|| scan.next_offset()))
-    }
-
-    /// Puts a batch without records at the end, so that offset `next` follows, if a batch can.
-    ///
-    /// # Errors
-    /// As the medium fails.
-    pub(super) fn reach(
-        &mut self,
-        storage: &mut dyn Storage,
-        next: i64,
-        epochs: &LeaderEpochs,
-    ) -> io::Result<()> {
-        let path = self.log_path();
-        let mut scan = self.scan_from(storage, &path, next.saturating_sub(1));
-        while scan.next()?.is_some() {}
-        let (position, end) = (scan.position(), scan.next_offset());
-        let Ok(offsets) = i32::try_from(next.saturating_sub(end)) else { return Ok(()) };
-        if position != self.size || offsets <= 0 || self.relative(next - 1).is_none() {
-            return Ok(());
-        }
-        let mut header = Header::empty(offsets);
-        header.assign(end, epochs.epoch_of(end).unwrap_or(-1));
-        storage.append(&path, &[header.bytes()])?;
-        self.note(&header, HEADER_LEN as u64);
-        self.finish_indexes(storage)?;
-        self.sync_files(storage)
     }
 
     /// Scans the file from its start, or only its tail, checks every CRC, cuts off what is not sound
