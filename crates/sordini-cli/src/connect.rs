@@ -43,7 +43,7 @@ impl Target {
 /// Settings by their Kafka names.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Said {
-    /// Any setting by its Kafka name, as in -X linger.ms=5; outranks --config
+    /// Any setting by its Kafka name, as in -X client.id=nightly; outranks --config
     #[arg(short = 'X', value_name = "NAME=VALUE", global = true, value_parser = parse_pair)]
     pub(crate) settings: Vec<(String, String)>,
 
@@ -71,21 +71,21 @@ impl Said {
         Ok(Some(text))
     }
 
-    /// Refuses an address beside the folder of an embedded broker: one of the two would be
-    /// ignored. A file's `bootstrap.servers` may stand for every day, and is outranked.
+    /// Refuses an address beside another, or beside the folder of an embedded broker: one of the two
+    /// would be ignored. A file's `bootstrap.servers` may stand for every day, and is outranked.
     ///
     /// # Errors
     /// If both are said on the command line.
     pub(crate) fn refuse_two_clusters(&self, target: &Target) -> Result<(), Failure> {
-        let Some(data) = &target.data else { return Ok(()) };
         let mut named = self.settings.iter().filter(|(name, _)| name == "bootstrap.servers");
-        named.next().map_or(Ok(()), |(name, value)| {
-            Err(Failure::usage(format!(
-                "-X {name}={value} names one cluster, and --data {} the embedded broker; give one \
-                 of them",
-                data.display()
-            )))
-        })
+        let Some((name, value)) = named.next() else { return Ok(()) };
+        let other = match (&target.data, &target.bootstrap) {
+            (Some(data), _) => format!("--data {} the embedded broker", data.display()),
+            (None, Some(bootstrap)) if bootstrap != value => format!("-b {bootstrap} another"),
+            _ => return Ok(()),
+        };
+        let why = format!("-X {name}={value} names one cluster, and {other}; give one of them");
+        Err(Failure::usage(why))
     }
 
     /// What an error in `--config` is prefixed with.
@@ -226,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_and_a_folder_name_two_clusters() {
+    fn two_addresses_or_an_address_and_a_folder_are_two_clusters() {
         let pair = ("bootstrap.servers".to_owned(), "h:1".to_owned());
         let said = Said { settings: vec![pair], config: None };
         let beside = |data: Option<PathBuf>| Target { bootstrap: None, data };
@@ -237,6 +237,10 @@ mod tests {
             assert!(refused.message.contains(told), "{}", refused.message);
         }
         assert!(reader_settings(Settings::default(), &beside(Some("here".into())), &said).is_err());
+        let at = |address: &str| Target { bootstrap: Some(address.to_owned()), data: None };
+        assert_eq!(said.refuse_two_clusters(&at("h:1")), Ok(()), "the same");
+        let refused = said.refuse_two_clusters(&at("other:1")).expect_err("two");
+        assert!(refused.message.contains("-b other:1"), "{}", refused.message);
     }
 
     #[test]

@@ -280,6 +280,15 @@ fn a_pipe_is_delivered_as_it_comes() {
 }
 
 #[test]
+fn what_is_done_to_a_topic_is_told_as_json_to_who_wants_that() {
+    let desk = Desk::new();
+    for (verb, done) in [("create", "created"), ("delete", "deleted")] {
+        let told = desk.run(&["topic", verb, "t", "--json"]).expect(0).json();
+        assert_eq!(told, serde_json::json!({ "name": "t", done: true }));
+    }
+}
+
+#[test]
 fn topics_are_made_listed_described_and_deleted() {
     let desk = Desk::new();
     let create = ["topic", "create", "t", "--partitions", "5", "--set", "retention.ms=1000000"];

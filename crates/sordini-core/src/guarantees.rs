@@ -26,7 +26,7 @@ pub enum Delivery {
 pub enum Order {
     /// Those that are written are in order.
     Kept,
-    /// A retried batch may land behind its successors.
+    /// A batch may land behind its successors.
     MayChange,
 }
 
@@ -118,7 +118,7 @@ impl Guarantees {
             },
             match order.holds {
                 Order::Kept => "in order",
-                Order::MayChange => "order may change on retries",
+                Order::MayChange => "order may change",
             },
             match loss.holds {
                 Loss::ReplicasLost => "acknowledged by all replicas in sync",
@@ -174,22 +174,24 @@ const fn order(config: &Config) -> Because<Order> {
             Order::Kept,
             "enable.idempotence=true: a broker refuses a batch whose predecessor is missing",
         )
+    } else if matches!(config.acks, Acks::None) {
+        because(
+            Order::MayChange,
+            "acks=0: kept on one connection; what one that broke still carries may land behind what \
+             the next one brings",
+        )
     } else if config.max_in_flight_requests_per_connection == 1 {
         because(
             Order::Kept,
             "max.in.flight.requests.per.connection=1: no batch is sent before its predecessor is \
              settled",
         )
-    } else if config.retries == 0 || matches!(config.acks, Acks::None) {
-        because(
-            Order::Kept,
-            "no batch is sent twice, so none is overtaken; one that fails leaves a gap",
-        )
     } else {
         because(
             Order::MayChange,
-            "enable.idempotence=false with retries and more than one request in flight: a batch \
-             that is retried, or on its way to an old leader, may land behind its successors",
+            "enable.idempotence=false with more than one request in flight: a batch that is retried, \
+             sent again in parts since it was too large, or on its way to an old leader, may land \
+             behind its successors",
         )
     }
 }
@@ -288,12 +290,12 @@ mod tests {
             (Delivery::AtLeastOnce, Order::MayChange, Duplicates::Possible, Loss::LeaderFails)
         );
         assert_eq!(
-            all(&of(&[("acks", "0")])),
-            (Delivery::AtMostOnce, Order::Kept, Duplicates::None, Loss::AnyFault)
+            all(&of(&[("acks", "0"), (in_flight, "1")])),
+            (Delivery::AtMostOnce, Order::MayChange, Duplicates::None, Loss::AnyFault)
         );
         assert_eq!(
             all(&of(&[("retries", "0")])),
-            (Delivery::AtMostOnce, Order::Kept, Duplicates::None, Loss::ReplicasLost)
+            (Delivery::AtMostOnce, Order::MayChange, Duplicates::None, Loss::ReplicasLost)
         );
     }
 

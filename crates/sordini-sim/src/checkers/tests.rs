@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use sordini_core::config::Acks;
+use sordini_core::config::{Acks, Config};
+use sordini_core::guarantees::{Guarantees, Order};
 use sordini_core::time::Instant;
 
 use super::{
@@ -26,6 +27,33 @@ fn promise(acks: Acks, idempotent: bool) -> Promise {
         survivable: true,
         delivery_timeout: Duration::from_secs(10),
     }
+}
+
+/// With `acks=0` P12 looks at connections.
+#[test]
+fn the_order_that_users_are_told_of_is_the_one_that_is_checked() {
+    let settings = [
+        ("acks", ["all", "1", "0"]),
+        ("enable.idempotence", ["true", "false", "false"]),
+        ("retries", ["0", "1", "9"]),
+        ("max.in.flight.requests.per.connection", ["1", "2", "5"]),
+    ];
+    let mut met = [0, 0];
+    for number in 0..81 {
+        let mut builder = Config::builder();
+        let mut digits = number;
+        for (name, values) in settings {
+            builder.set(name, values[digits % 3]).expect("a setting");
+            digits /= 3;
+        }
+        builder.set("bootstrap.servers", "n1:9092").expect("an address");
+        let Ok((config, _)) = builder.build() else { continue };
+        let told = Guarantees::of(&config).order.holds == Order::Kept;
+        let checked = Promise::of(&config, true).is_ordered() && config.acks != Acks::None;
+        assert_eq!(told, checked, "{:?}", config.entries());
+        met[usize::from(told)] += 1;
+    }
+    assert!(met[0] > 9 && met[1] > 9, "{met:?}");
 }
 
 /// Records 0, 1 and 2 of one producer, written to one partition, in order.
