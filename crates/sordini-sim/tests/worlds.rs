@@ -209,6 +209,11 @@ mod regressions {
     }
 
     #[test]
+    fn p15_a_loss_of_power_does_not_bring_the_mark_of_a_clean_stop_back() {
+        clean(36_777, &Profile::default());
+    }
+
+    #[test]
     fn p10_an_identity_that_a_coordinator_lost_and_gave_again_is_no_loss_of_the_producers() {
         clean(4761, &Profile::disks());
     }

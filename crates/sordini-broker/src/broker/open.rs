@@ -143,8 +143,10 @@ impl Broker {
     }
 
     /// A node is registered, so that others know what it may have lost, and its logs are opened.
+    /// The mark must not come back with a loss of power: what is written from now on is not closed.
     pub(crate) fn forget_clean_shutdown(&mut self) -> io::Result<()> {
-        self.storage.remove(CLEAN_SHUTDOWN)
+        self.storage.remove(CLEAN_SHUTDOWN)?;
+        if self.config.fsync { self.storage.sync_dir("") } else { Ok(()) }
     }
 
     fn write_meta_properties(&mut self) -> io::Result<()> {
