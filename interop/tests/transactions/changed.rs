@@ -67,6 +67,12 @@ impl<'a> Writer<'a> {
     }
 }
 
+fn cluster() -> Kafka {
+    let kafka = Generation::New.up();
+    kafka.topic(TOPIC, 3, 3, &["min.insync.replicas=2"]);
+    kafka
+}
+
 /// What Java's admin client tells of an id, by the name of a column.
 fn described(kafka: &Kafka, column: &str) -> i32 {
     let args = ["--bootstrap-server", kafka.bootstrap(), "describe", "--transactional-id", TOPIC];
@@ -86,8 +92,7 @@ fn each_transaction_is_whole_when_the_protocol_changes_between_and_within_them()
     if !can_run("each_transaction_is_whole_when_the_protocol_changes", &[Need::Kafka]) {
         return;
     }
-    let kafka = Generation::New.up();
-    kafka.topic(TOPIC, 3, 3, &["min.insync.replicas=2"]);
+    let kafka = cluster();
     let mut writer = Writer::new(&kafka);
     assert_eq!(writer.epochs_used(), 2, "the new protocol");
     for (level, epochs) in [(1, 0), (2, 2)] {
@@ -111,8 +116,7 @@ fn a_protocol_that_is_gone_in_the_midst_of_a_transaction_is_told_with_the_way_ou
     if !can_run("a_protocol_that_is_gone", &[Need::Kafka]) {
         return;
     }
-    let kafka = Generation::New.up();
-    kafka.topic(TOPIC, 3, 3, &["min.insync.replicas=2"]);
+    let kafka = cluster();
     let mut writer = Writer::new(&kafka);
     writer.transaction("commit", None);
     writer.steps.all(&["begin", "send 1"]);

@@ -41,7 +41,7 @@ pub enum OpenError {
 }
 
 /// What is known of a partition's log before it is opened; nothing of a new one.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Before {
     /// All before this offset was synced.
     point: i64,
@@ -49,12 +49,6 @@ pub(super) struct Before {
     left: Left,
     /// What it held when it was last closed, if that is known and still counts.
     closed: Option<Closed>,
-}
-
-impl Default for Before {
-    fn default() -> Self {
-        Self { point: 0, left: Left::Open, closed: None }
-    }
 }
 
 impl Broker {
@@ -102,9 +96,6 @@ impl Broker {
             node.found = Found { clean, ends, short, recovery_points, high_watermarks };
         }
         catalog.save(storage.as_mut())?;
-        if node.is_none() {
-            storage.remove(CLEAN_SHUTDOWN)?;
-        }
         let monitor = Monitor::new(config.produce_log_limit);
         let mut broker = Self {
             config,
@@ -134,6 +125,7 @@ impl Broker {
         broker.write_meta_properties()?;
         broker.sweep()?;
         if broker.node.is_none() {
+            broker.forget_clean_shutdown()?;
             broker.open_topics(now, clean, &points, &ends)?;
             // What was prepared is completed before anybody asks.
             broker.run(now);
@@ -142,8 +134,8 @@ impl Broker {
         Ok(broker)
     }
 
-    /// A node is registered, so that others know what it may have lost, and its logs are opened.
-    /// The mark must not come back with a loss of power: what is written from now on is not closed.
+    /// What is written from now on is not closed: the mark must not come back with a loss of power.
+    /// A node waits with this until it is registered, so that others know what it may have lost.
     pub(crate) fn forget_clean_shutdown(&mut self) -> io::Result<()> {
         self.storage.remove(CLEAN_SHUTDOWN)?;
         if self.config.fsync { self.storage.sync_dir("") } else { Ok(()) }

@@ -35,9 +35,10 @@ pub struct Recovery {
 }
 
 /// How a log was left by who had it open last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Left {
     /// It was not closed: what was not synced may be torn, and nothing sound follows that.
+    #[default]
     Open,
     /// It was closed in order, so that all of it is on disk.
     Closed,

@@ -333,22 +333,32 @@ fn a_node_that_restarts_takes_nothing_for_committed_that_it_did_not_note() {
     assert_eq!(world.cluster.state(3, "t", 0).map(|s| (s.log_end, s.high_watermark)), Some((1, 0)));
 }
 
-/// What is known of the end of a replica that was closed is of use once: a follower may be cut.
-#[test]
-fn a_replica_that_lost_its_log_while_its_node_was_down_says_so_and_is_filled_again() {
-    let mut world = World::replicated();
-    for _ in 0..3 {
+/// Has node 1 lead records that all have, and shuts it down.
+fn write_and_shut_down(world: &mut World, records: usize) {
+    for _ in 0..records {
         assert_eq!(code(&world.produce(1, &batch(&["a"]), -1)), ErrorCode::None);
     }
     let now = world.now;
     world.cluster.shut_down(now, 1);
     world.advance(2000);
     assert!(!world.cluster.is_running(1));
+}
+
+/// From which offset to which node 1 told that its log of t-0 lost records.
+fn lost(world: &mut World) -> Option<(i64, i64)> {
+    let told = world.cluster.broker(1).expect("node").recovered();
+    let (_, report) = told.iter().find(|(dir, _)| dir == "t-0")?;
+    report.lost.as_ref().map(|lost| (lost.from, lost.to))
+}
+
+/// What is known of the end of a replica that was closed is of use once: a follower may be cut.
+#[test]
+fn a_replica_that_lost_its_log_while_its_node_was_down_says_so_and_is_filled_again() {
+    let mut world = World::replicated();
+    write_and_shut_down(&mut world, 3);
     world.disks[&1].overwrite("t-0/00000000000000000000.log", Vec::new());
     world.start(1);
-    let told = world.cluster.broker(1).expect("node").recovered().to_vec();
-    let lost = told.iter().find(|(dir, _)| dir == "t-0").and_then(|(_, told)| told.lost.clone());
-    assert_eq!(lost.map(|lost| (lost.from, lost.to)), Some((0, 3)));
+    assert_eq!(lost(&mut world), Some((0, 3)));
     world.advance(1000);
     assert_eq!(world.cluster.state(1, "t", 0).map(|state| state.log_end), Some(3));
     assert_eq!(world.cluster.isr("t", 0).len(), 3);
@@ -362,12 +372,7 @@ fn a_replica_that_lost_its_log_while_its_node_was_down_says_so_and_is_filled_aga
 #[test]
 fn a_loss_is_not_forgotten_by_a_node_that_dies_before_it_is_registered() {
     let mut world = World::replicated();
-    for _ in 0..3 {
-        assert_eq!(code(&world.produce(1, &batch(&["a"]), -1)), ErrorCode::None);
-    }
-    let now = world.now;
-    world.cluster.shut_down(now, 1);
-    world.advance(2000);
+    write_and_shut_down(&mut world, 3);
     world.disks[&1].overwrite("t-0/00000000000000000000.log", Vec::new());
     let apart = (Peer::Node(1), Peer::Controller);
     world.cut.insert(apart);
@@ -375,9 +380,7 @@ fn a_loss_is_not_forgotten_by_a_node_that_dies_before_it_is_registered() {
     world.kill(1);
     world.cut.remove(&apart);
     world.start(1);
-    let told = world.cluster.broker(1).expect("node").recovered().to_vec();
-    let lost = told.iter().find(|(dir, _)| dir == "t-0").and_then(|(_, told)| told.lost.clone());
-    assert_eq!(lost.map(|lost| (lost.from, lost.to)), Some((0, 3)));
+    assert_eq!(lost(&mut world), Some((0, 3)));
 }
 
 /// What others have of a loss in the middle is copied; where nobody has it, the rest is kept.
@@ -385,13 +388,7 @@ fn a_loss_is_not_forgotten_by_a_node_that_dies_before_it_is_registered() {
 fn a_replica_that_lost_a_part_of_its_middle_is_filled_again_or_keeps_what_is_left() {
     for (nodes, records) in [(3, 9), (1, 8)] {
         let mut world = World::with_topic(config(nodes), &[("segment.bytes", "200")]);
-        for _ in 0..9 {
-            assert_eq!(code(&world.produce(1, &batch(&["a"]), -1)), ErrorCode::None);
-        }
-        let now = world.now;
-        world.cluster.shut_down(now, 1);
-        world.advance(2000);
-        assert!(!world.cluster.is_running(1));
+        write_and_shut_down(&mut world, 9);
         let disk = world.disks[&1].clone();
         let is_log = |path: &String| path.starts_with("t-0/") && path.ends_with(".log");
         let logs: Vec<String> = disk.paths().into_iter().filter(is_log).collect();
