@@ -94,7 +94,9 @@ fn missing(broker: &mut Broker, now: Now, name: &str, may_create: bool) -> Error
         match broker.node_mut() {
             Some(node) => node.ask_for_topic(name),
             None => {
-                let _ = broker.create_topic(now, &NewTopic::by_default(name), false);
+                if let Err(error) = broker.create_topic(now, &NewTopic::by_default(name), false) {
+                    tracing::warn!(topic = name, error = error.message, "a topic can't be created");
+                }
             }
         }
     }

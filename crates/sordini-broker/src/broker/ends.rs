@@ -41,14 +41,14 @@ pub(super) fn of(ends: &Ends, dir: &str, id: Uuid) -> Option<Closed> {
 }
 
 /// The folders whose logs are not what they were: they may have lost something.
-pub(super) fn short(storage: &mut dyn Storage, ends: &Ends) -> io::Result<Vec<String>> {
-    let mut short = Vec::new();
+pub(super) fn changed(storage: &mut dyn Storage, ends: &Ends) -> io::Result<Vec<String>> {
+    let mut changed = Vec::new();
     for (dir, (_, closed)) in ends {
         if !closed::is_as_closed(storage, dir, closed)? {
-            short.push(dir.clone());
+            changed.push(dir.clone());
         }
     }
-    Ok(short)
+    Ok(changed)
 }
 
 fn parse(text: &str) -> Option<Ends> {

@@ -9,7 +9,7 @@ use sordini_protocol::Uuid;
 use super::ends::{self, Ends};
 use super::{Broker, IdSource, Partition, Topic};
 use crate::catalog::Catalog;
-use crate::cluster::{Found, Node};
+use crate::cluster::{Doubtful, Found, Node};
 use crate::config::BrokerConfig;
 use crate::coordinator::{CONSUMER_OFFSETS, Coordinator, TRANSACTION_STATE};
 use crate::faults::Faults;
@@ -91,9 +91,12 @@ impl Broker {
         if let Some(node) = &mut node {
             let high_watermarks = read_checkpoint(storage.as_mut(), HIGH_WATERMARKS)?;
             let ends = if clean { ends.clone() } else { Ends::new() };
-            let short = ends::short(storage.as_mut(), &ends)?;
+            let doubtful = match starts {
+                1 => Doubtful::All,
+                _ => Doubtful::These(ends::changed(storage.as_mut(), &ends)?),
+            };
             let recovery_points = points.clone();
-            node.found = Found { clean, ends, short, recovery_points, high_watermarks };
+            node.found = Found { clean, ends, doubtful, recovery_points, high_watermarks };
         }
         catalog.save(storage.as_mut())?;
         let monitor = Monitor::new(config.produce_log_limit);

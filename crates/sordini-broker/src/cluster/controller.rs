@@ -8,7 +8,7 @@ use sordini_protocol::Uuid;
 
 use super::ClusterConfig;
 use super::image::{BrokerImage, Image, PartitionImage};
-use super::peer::{AlterIsr, Message};
+use super::peer::{AlterIsr, Doubtful, Message};
 use super::trace::{ClusterTrace, PartitionId};
 use crate::broker::IdSource;
 use crate::time::{Instant, Now};
@@ -71,8 +71,8 @@ impl Controller {
     /// Takes a node's message.
     pub(super) fn handle(&mut self, now: Now, node: i32, message: Message) {
         match message {
-            Message::Register { incarnation, host, port, short } => {
-                self.register(now, node, incarnation, (host, port), &short);
+            Message::Register { incarnation, host, port, doubtful } => {
+                self.register(now, node, incarnation, (host, port), &doubtful);
             }
             Message::Heartbeat { broker_epoch, version, leaving } => {
                 self.heartbeat(now, node, broker_epoch, version, leaving);
@@ -147,7 +147,7 @@ impl Controller {
         node: i32,
         incarnation: u64,
         (host, port): (String, u16),
-        short: &[String],
+        doubtful: &Doubtful,
     ) {
         let known = self.nodes.get(&node).map_or(0, |node| node.incarnation);
         if incarnation > known {
@@ -160,7 +160,7 @@ impl Controller {
             let epoch = image.version;
             let entry = BrokerImage { epoch, host, port, fenced: true, leaving: false };
             image.brokers.insert(node, entry);
-            self.distrust(node, short);
+            self.distrust(node, doubtful);
             self.publish();
             self.trace(ClusterTrace::Registered { node, broker_epoch: epoch });
         } else if incarnation < known {

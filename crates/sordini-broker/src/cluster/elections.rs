@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::controller::Controller;
 use super::image::{NO_NODE, PartitionImage};
+use super::peer::Doubtful;
 use super::trace::ClusterTrace;
 
 impl Controller {
@@ -48,10 +49,22 @@ impl Controller {
         }
     }
 
-    /// Takes a node that lost the end of logs out of their ISRs: as their leader it would have the
-    /// others cut theirs. The last member stays, as nobody else is known to have more.
-    pub(super) fn distrust(&mut self, node: i32, short: &[String]) {
-        for dir in short {
+    /// Takes a node that may have lost something of logs out of their ISRs: as their leader it would
+    /// have the others cut theirs. The last member stays, as nobody else is known to have more.
+    pub(super) fn distrust(&mut self, node: i32, doubtful: &Doubtful) {
+        let dirs = match doubtful {
+            Doubtful::These(dirs) => dirs.clone(),
+            Doubtful::All => self.in_sync(node),
+        };
+        if *doubtful == Doubtful::All && !dirs.is_empty() {
+            tracing::warn!(
+                node,
+                partitions = dirs.len(),
+                "the node's folder is new, or its catalog is gone: its replicas are copied from nodes \
+                 that are in sync; what it alone had is lost"
+            );
+        }
+        for dir in dirs {
             let Some((topic, index)) = dir.rsplit_once('-') else { continue };
             let Ok(index) = index.parse::<i32>() else { continue };
             let Some(partition) = self.image.partition(topic, index) else { continue };
@@ -64,6 +77,16 @@ impl Controller {
                 self.set_partition(topic, index, leader, isr, true);
             }
         }
+    }
+
+    /// The folders of the partitions of whose ISR a node is.
+    fn in_sync(&self, node: i32) -> Vec<String> {
+        let partitions = self.image.topics.values().flat_map(|topic| {
+            let all = topic.partitions.iter().enumerate();
+            all.map(|(index, partition)| (&topic.name, index, partition))
+        });
+        let in_sync = partitions.filter(|(.., partition)| partition.isr.contains(&node));
+        in_sync.map(|(name, index, _)| format!("{name}-{index}")).collect()
     }
 
     /// The leader, and whether it is in sync.

@@ -44,7 +44,8 @@ pub(crate) use image::{Image, NO_NODE};
 pub(crate) use leader::TooFewInSync;
 pub(crate) use node::{Found, Node};
 pub(crate) use peer::{
-    MarkerAnswer, MarkerOrder, MarkerPartition, Message, TransactionAnswer, TransactionQuestion,
+    Doubtful, MarkerAnswer, MarkerOrder, MarkerPartition, Message, TransactionAnswer,
+    TransactionQuestion,
 };
 pub use peer::{Peer, PeerMessage};
 pub(crate) use replica::Replica;

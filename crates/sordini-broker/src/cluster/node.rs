@@ -12,9 +12,9 @@ use super::ClusterConfig;
 use super::follower::Fetcher;
 use super::image::{Image, PartitionImage};
 use super::leader::HeldFetch;
-use super::peer::{Message, Peer};
+use super::peer::{Doubtful, Message, Peer};
 use super::trace::{ClusterTrace, PartitionId};
-use crate::api::Request;
+use crate::api::{Request, Response};
 use crate::broker::{Broker, ConnectionId, Ends, NewTopic};
 use crate::faults::LeaderHint;
 use crate::time::{Instant, Now};
@@ -68,8 +68,7 @@ pub(crate) struct Found {
     pub clean: bool,
     /// What the logs held when they were closed, if they were; each is of use once.
     pub ends: Ends,
-    /// The partitions' folders whose logs are not what they were then.
-    pub short: Vec<String>,
+    pub doubtful: Doubtful,
     pub recovery_points: BTreeMap<String, i64>,
     pub high_watermarks: BTreeMap<String, i64>,
 }
@@ -224,8 +223,8 @@ impl Node {
         let (version, leaving) = (self.view.version, self.leaving);
         let message = match self.broker_epoch {
             None => {
-                let (incarnation, short) = (self.incarnation, self.found.short.clone());
-                Message::Register { incarnation, host: host.to_owned(), port, short }
+                let (incarnation, doubtful) = (self.incarnation, self.found.doubtful.clone());
+                Message::Register { incarnation, host: host.to_owned(), port, doubtful }
             }
             Some(broker_epoch) => Message::Heartbeat { broker_epoch, version, leaving },
         };
@@ -237,6 +236,19 @@ impl Node {
         if asked && self.broker_epoch == Some(of) {
             self.ids_asked = None;
             self.producer_ids = first..first.saturating_add(count);
+        }
+    }
+}
+
+/// Says why a topic was not created that only this node asked for: no client is told.
+fn tell_refused(response: &Response) {
+    let Response::CreateTopics(response) = response else { return };
+    for topic in &response.topics {
+        let code = ErrorCode::from_code(topic.error_code);
+        if !matches!(code, ErrorCode::None | ErrorCode::TopicAlreadyExists) {
+            let (topic, error) =
+                (&topic.name, topic.error_message.as_deref().unwrap_or(code.name()));
+            tracing::warn!(topic, error, "a topic can't be created");
         }
     }
 }
@@ -305,11 +317,14 @@ impl Broker {
             }
             Message::Forwarded { broker_epoch, seq, response } => {
                 let Some(node) = self.node_mut() else { return };
-                if node.broker_epoch == Some(broker_epoch)
-                    && let Some(connection) = node.forwarded.remove(&seq)
-                {
-                    let response = Arc::unwrap_or_clone(response);
-                    self.forwarded(now, connection, seq, response);
+                if node.broker_epoch == Some(broker_epoch) {
+                    match node.forwarded.remove(&seq) {
+                        Some(connection) => {
+                            let response = Arc::unwrap_or_clone(response);
+                            self.forwarded(now, connection, seq, response);
+                        }
+                        None => tell_refused(&response),
+                    }
                 }
             }
             Message::Fetch(fetch) => {

@@ -30,9 +30,8 @@ pub struct PeerMessage(pub(crate) Message);
 
 #[derive(Clone, Debug)]
 pub(crate) enum Message {
-    /// A node has started. `short` are the folders of partitions whose logs hold less than when the
-    /// node was stopped in order.
-    Register { incarnation: u64, host: String, port: u16, short: Vec<String> },
+    /// A node has started.
+    Register { incarnation: u64, host: String, port: u16, doubtful: Doubtful },
     /// It is registered, fenced until its first heartbeat.
     Registered { incarnation: u64, broker_epoch: u64, image: Arc<Image> },
     /// A node is alive, and has this version of the image.
@@ -65,6 +64,21 @@ pub(crate) enum Message {
     Question(TransactionQuestion),
     /// What the coordinator says.
     Answer(TransactionAnswer),
+}
+
+/// The logs that may hold less than when the node that starts with them was last up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Doubtful {
+    /// All: its folder is new.
+    All,
+    /// Those in these folders, which are not as they were when the node was stopped in order.
+    These(Vec<String>),
+}
+
+impl Default for Doubtful {
+    fn default() -> Self {
+        Self::These(Vec::new())
+    }
 }
 
 /// The order to end a transaction in partitions that the addressee should lead.

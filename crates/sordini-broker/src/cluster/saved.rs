@@ -156,6 +156,8 @@ fn partition_of(line: &str, nodes: i32) -> Option<PartitionImage> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::cluster::{ClusterConfig, ClusterOutput};
     use crate::storage::MemoryStorage;
@@ -173,31 +175,34 @@ mod tests {
         }
     }
 
-    fn start_all(cluster: &mut Cluster) {
-        for node in 1..=3 {
-            cluster.start(now(), node, Box::new(MemoryStorage::new())).expect("an empty storage");
+    type Disks = BTreeMap<i32, MemoryStorage>;
+
+    fn start(cluster: &mut Cluster, disks: &Disks, nodes: &[i32]) {
+        for node in nodes {
+            cluster.start(now(), *node, Box::new(disks[node].clone())).expect("its storage");
             carry(cluster);
         }
     }
 
-    /// A cluster with partitions that different nodes lead.
-    fn lived() -> Cluster {
+    /// A cluster with partitions that different nodes lead, and what they have.
+    fn lived() -> (Cluster, Disks) {
         let mut cluster = Cluster::new(ClusterConfig::default());
-        start_all(&mut cluster);
+        let disks: Disks = (1..=3).map(|node| (node, MemoryStorage::new())).collect();
+        start(&mut cluster, &disks, &[1, 2, 3]);
         let mut config = TopicConfig::default();
         config.set("retention.ms", "5").expect("setting");
         cluster.create_topic("a.b-1", 5, 3, config).expect("topic");
         cluster.create_topic("t", 1, 2, TopicConfig::default()).expect("topic");
         carry(&mut cluster);
-        cluster
+        (cluster, disks)
     }
 
     #[test]
     fn what_was_decided_comes_back_and_who_led_leads_again_in_a_later_epoch() {
-        let old = lived();
+        let (old, disks) = lived();
         let mut new = Cluster::new(ClusterConfig::default());
         new.restore(&old.saved()).expect("sound");
-        start_all(&mut new);
+        start(&mut new, &disks, &[1, 2, 3]);
         new.all_are_back();
         carry(&mut new);
         assert_eq!(new.topic_id("a.b-1"), old.topic_id("a.b-1"));
@@ -220,13 +225,10 @@ mod tests {
 
     #[test]
     fn a_leader_that_does_not_come_back_is_replaced_by_who_is_in_sync() {
-        let old = lived();
+        let (old, disks) = lived();
         let mut new = Cluster::new(ClusterConfig::default());
         new.restore(&old.saved()).expect("sound");
-        for node in [1, 3] {
-            new.start(now(), node, Box::new(MemoryStorage::new())).expect("an empty storage");
-            carry(&mut new);
-        }
+        start(&mut new, &disks, &[1, 3]);
         let of_two: Vec<i32> =
             (0..5).filter(|p| old.leader("a.b-1", *p).is_some_and(|(id, _)| id == 2)).collect();
         assert!(!of_two.is_empty());
@@ -240,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_damaged_state_is_refused_at_every_byte() {
-        let sound = lived().saved();
+        let sound = lived().0.saved();
         assert_eq!(Cluster::saved_nodes(&sound), Some(3));
         for at in 0..sound.len() {
             let mut damaged = sound.clone().into_bytes();

@@ -3,6 +3,7 @@
 
 use std::io;
 
+use super::aborted;
 use super::batch::{HEADER_LEN, Header};
 use super::epochs::LeaderEpochs;
 use super::scan::{Depth, Scan};
@@ -17,7 +18,8 @@ pub struct Closed {
     pub start: i64,
     /// The offset behind the last one.
     pub end: i64,
-    /// Bytes of all segments.
+    /// Bytes of all segments, and of their indexes of aborted transactions: one that is gone looks
+    /// like that of a segment in which nothing was aborted.
     pub bytes: u64,
 }
 
@@ -40,14 +42,15 @@ pub struct Lost {
 /// The most offsets that are skipped: no log loses so many, and each batch of them takes a file.
 const SKIP_MAX: i64 = 1 << 40;
 
-/// Bytes of all segments of the log in the folder `dir`.
+/// Bytes of the log in the folder `dir`, as [`Closed`] counts them.
 ///
 /// # Errors
 /// As the medium fails.
 pub(crate) fn bytes_in(storage: &mut dyn Storage, dir: &str) -> io::Result<u64> {
     let mut bytes = 0;
     for entry in storage.list(dir)? {
-        if segment::offset_of(&entry.name, ".log").is_some() {
+        let is_counted = |suffix| segment::offset_of(&entry.name, suffix).is_some();
+        if is_counted(".log") || is_counted(aborted::SUFFIX) {
             bytes += storage.len(&storage::join(dir, &entry.name))?.unwrap_or(0);
         }
     }
@@ -118,7 +121,8 @@ impl PartitionLog {
     /// What a log that was closed holds.
     #[must_use]
     pub fn closed(&self) -> Closed {
-        Closed { start: self.log_start, end: self.log_end, bytes: self.size() }
+        let aborted: u64 = self.segments.iter().map(Segment::aborted_len).sum();
+        Closed { start: self.log_start, end: self.log_end, bytes: self.size() + aborted }
     }
 
     /// What of offsets `from..end` is lost, where all of them were there: every batch is looked at.

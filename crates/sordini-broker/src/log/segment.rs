@@ -498,6 +498,11 @@ impl Segment {
         Ok(())
     }
 
+    /// Bytes of the file of aborted transactions.
+    pub(super) fn aborted_len(&self) -> u64 {
+        self.aborted.written_len()
+    }
+
     /// Adds to `found` the aborted transactions with records in `from..upper` whose markers stand
     /// here. Returns whether no later segment can have any.
     pub(super) fn collect_aborted(

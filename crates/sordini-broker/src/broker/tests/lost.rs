@@ -1,6 +1,7 @@
 //! What a log has lost since its broker was stopped in order: told, and not given out again.
 
 use super::*;
+use crate::log::marker::TransactionResult;
 
 const FIRST: &str = "t-0/00000000000000000000.log";
 
@@ -69,6 +70,42 @@ fn what_a_log_lost_after_a_clean_end_is_told_and_its_offsets_are_not_given_out_a
         let mut rig = Rig::on(memory, |_| {});
         assert_eq!((told(&rig), log_end(&mut rig)), (None, 7), "cut to {len}");
         assert_eq!(offsets(&mut rig), expected, "cut to {len}");
+    }
+}
+
+/// Without its index the records of an aborted transaction would be taken for committed.
+#[test]
+fn an_index_of_aborted_transactions_that_is_gone_is_made_anew() {
+    let small = [("segment.bytes".to_owned(), "400".to_owned())];
+    let is_index = |path: &String| path.starts_with("t-0/") && path.ends_with(".txnindex");
+    for emptied in [false, true] {
+        let memory = MemoryStorage::new();
+        let mut rig = Rig::on(memory.clone(), |_| {});
+        rig.broker.make_topic(rig.now, "t", 1, &small).expect("topic");
+        for at in 0..6 {
+            rig.transact((7, at, 0));
+            let ends = [TransactionResult::Commit, TransactionResult::Abort];
+            rig.end(7, at + 1, ends[at as usize % 2]);
+        }
+        let committed = |rig: &mut Rig| rig.broker.committed_records("t", 0).expect("records");
+        let before = committed(&mut rig);
+        assert_eq!(before.len(), 3);
+        rig.broker.close().expect("close");
+        let indexes: Vec<String> = memory.paths().into_iter().filter(is_index).collect();
+        assert!(indexes.len() > 1, "{indexes:?}");
+        for path in &indexes {
+            match emptied {
+                true => memory.overwrite(path, Vec::new()),
+                false => memory.clone().remove(path).expect("removed"),
+            }
+        }
+        let mut rig = Rig::on(memory.clone(), |_| {});
+        assert_eq!(committed(&mut rig), before, "emptied: {emptied}");
+        assert_eq!(told(&rig), None, "no record is lost");
+        rig.broker.close().expect("close");
+        // As it was, so that the next start has nothing to do.
+        let rig = Rig::on(memory, |_| {});
+        assert!(rig.broker.recovered().is_empty(), "{:?}", rig.broker.recovered());
     }
 }
 

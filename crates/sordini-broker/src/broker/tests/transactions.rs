@@ -59,13 +59,13 @@ impl Rig {
         }
     }
 
-    fn transact(&mut self, producer: (i64, i16, i32)) -> i64 {
+    pub(super) fn transact(&mut self, producer: (i64, i16, i32)) -> i64 {
         let answer = self.produce_verified(&of(producer), VERSION, ErrorCode::None);
         assert_eq!(code(&answer), ErrorCode::None, "{answer:?}");
         answer.base_offset
     }
 
-    fn end(&mut self, id: i64, epoch: i16, result: TransactionResult) {
+    pub(super) fn end(&mut self, id: i64, epoch: i16, result: TransactionResult) {
         let (producer_id, producer_epoch) = (id, epoch);
         let marker = Marker { producer_id, producer_epoch, coordinator_epoch: 0, result };
         let (now, version) = (self.now, 2);

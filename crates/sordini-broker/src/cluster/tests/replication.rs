@@ -368,6 +368,35 @@ fn a_replica_that_lost_its_log_while_its_node_was_down_says_so_and_is_filled_aga
     assert!(told.iter().all(|(_, report)| report.lost.is_none()), "{told:?}");
 }
 
+/// One that comes back with nothing at all leads nobody before it has copied what the others have.
+#[test]
+fn a_node_whose_folder_is_gone_is_filled_again_and_takes_nothing_from_the_others() {
+    for is_gone in [false, true] {
+        let mut world = World::replicated();
+        for value in ["a", "b", "c"] {
+            assert_eq!(code(&world.produce(1, &batch(&[value]), -1)), ErrorCode::None);
+        }
+        let saved = world.cluster.saved();
+        world.cluster = Cluster::new(config(3));
+        world.cluster.restore(&saved).expect("sound");
+        if is_gone {
+            world.disks.insert(1, MemoryStorage::new());
+        }
+        for node in 1..=3 {
+            world.start(node);
+        }
+        world.cluster.all_are_back();
+        world.advance(2000);
+        assert_eq!(world.leader() == 1, !is_gone, "who led leads again, if it has what it had");
+        assert_eq!(world.cluster.isr("t", 0).len(), 3);
+        for node in 1..=3 {
+            let end = world.cluster.state(node, "t", 0).map(|state| state.log_end);
+            assert_eq!(end, Some(3), "node {node}");
+        }
+        assert_eq!(world.values(world.leader()), ["a", "b", "c"]);
+    }
+}
+
 /// A node that does not get so far as to say what it lost says it in its next life.
 #[test]
 fn a_loss_is_not_forgotten_by_a_node_that_dies_before_it_is_registered() {
