@@ -88,6 +88,25 @@ impl Said {
         Err(Failure::usage(why))
     }
 
+    /// Refuses `-X name` beside an `option` that says something else: one of the two would be ignored.
+    ///
+    /// # Errors
+    /// If they differ.
+    pub(crate) fn refuse_another(
+        &self,
+        name: &str,
+        value: &str,
+        option: &str,
+    ) -> Result<(), Failure> {
+        let mut said = self.settings.iter().filter(|(one, _)| one == name);
+        match said.find(|(_, other)| other != value) {
+            Some((_, other)) => Err(Failure::usage(format!(
+                "-X {name}={other} and {option} {value} ask for different things; give one of them"
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// What an error in `--config` is prefixed with.
     pub(crate) fn config_name(&self) -> String {
         self.config.as_ref().map(|path| path.display().to_string()).unwrap_or_default()
@@ -150,7 +169,7 @@ pub(crate) async fn patiently<T>(
 pub(crate) fn until_known(topic: &str, config: &Config) -> String {
     format!(
         "waiting for the cluster to name the partitions of the topic {topic:?}, for up to {} ms \
-         (max.block.ms); `sordini topic list` shows which topics there are",
+         (max.block.ms); `sordini topic list`, with the same -b or --data, shows which topics there are",
         config.max_block.as_millis()
     )
 }
@@ -241,6 +260,19 @@ mod tests {
         assert_eq!(said.refuse_two_clusters(&at("h:1")), Ok(()), "the same");
         let refused = said.refuse_two_clusters(&at("other:1")).expect_err("two");
         assert!(refused.message.contains("-b other:1"), "{}", refused.message);
+    }
+
+    #[test]
+    fn a_setting_that_an_option_contradicts_is_refused() {
+        let pair = ("isolation.level".to_owned(), "read_committed".to_owned());
+        let said = Said { settings: vec![pair], config: None };
+        let refuse = |value| said.refuse_another("isolation.level", value, "--isolation");
+        assert_eq!(refuse("read_committed"), Ok(()), "the same");
+        let refused = refuse("read_uncommitted").expect_err("two");
+        for told in ["isolation.level=read_committed", "--isolation read_uncommitted"] {
+            assert!(refused.message.contains(told), "{}", refused.message);
+        }
+        assert_eq!(Said::default().refuse_another("isolation.level", "x", "--isolation"), Ok(()));
     }
 
     #[test]

@@ -17,6 +17,15 @@ pub(crate) struct Transactions {
     pub(crate) unknown: u64,
 }
 
+/// A line of the input.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Line {
+    /// The file's name, or `stdin`.
+    pub(crate) input: String,
+    /// Its number there, from 1.
+    pub(crate) line: u64,
+}
+
 /// What became of the input's lines. The field names are those of `--json`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Summary {
@@ -35,6 +44,9 @@ pub(crate) struct Summary {
     pub(crate) transactions: Option<Transactions>,
     /// Was the input read to its end?
     pub(crate) complete: bool,
+    /// Where it was not: the last line that is counted here, if one is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) last_line: Option<Line>,
     /// Batches that were sent again.
     pub(crate) retries: u64,
     /// Bytes of the keys and values that were accepted.
@@ -67,7 +79,16 @@ impl Summary {
         let seconds = self.seconds.max(0.000_001);
         let rate = (self.delivered as f64 / seconds) as u64;
         let megabytes = self.bytes as f64 / seconds / 1e6;
-        let end = if self.complete { "" } else { "; the input was not read to its end" };
+        let end = match (self.complete, &self.last_line) {
+            (true, _) => String::new(),
+            (false, None) => "; the input was not read to its end".to_owned(),
+            (false, Some(Line { input, line })) => {
+                format!(
+                    "; the input was read to line {} of {input}, not to its end",
+                    grouped(*line)
+                )
+            }
+        };
         format!(
             "{topic}: {delivered} records delivered in {time} ({rate} records/s, {megabytes:.1} \
              MB/s){end}\naccepted {accepted}, delivered {delivered}, failed {failed}, unknown \
@@ -116,6 +137,7 @@ mod tests {
             rejected: 2,
             transactions: None,
             complete: true,
+            last_line: None,
             retries: 3,
             bytes: 100_000_000,
             seconds: 2.0,
@@ -151,6 +173,19 @@ mod tests {
              accepted 1,000,000, delivered 999,998, failed 1, unknown 1, rejected 2, retries 3\n\
              guarantee: each record once"
         );
+    }
+
+    #[test]
+    fn where_reading_stopped_is_told() {
+        let stopped = Summary { complete: false, ..summary() };
+        assert!(stopped.text("clicks").contains("MB/s); the input was not read to its end\n"));
+        let last_line = Some(Line { input: "in.txt".into(), line: 1234 });
+        let stopped = Summary { last_line, ..stopped };
+        let text = stopped.text("clicks");
+        assert!(text.contains("; the input was read to line 1,234 of in.txt, not to"), "{text}");
+        let json = stopped.json();
+        let expected = r#""complete":false,"last_line":{"input":"in.txt","line":1234},"retries""#;
+        assert!(json.contains(expected), "{json}");
     }
 
     #[test]

@@ -100,6 +100,23 @@ enum Level {
     ReadUncommitted,
 }
 
+impl Level {
+    /// Its name in Kafka.
+    fn name(self) -> &'static str {
+        match self {
+            Self::ReadCommitted => "read_committed",
+            Self::ReadUncommitted => "read_uncommitted",
+        }
+    }
+
+    fn isolation(self) -> Isolation {
+        match self {
+            Self::ReadCommitted => Isolation::ReadCommitted,
+            Self::ReadUncommitted => Isolation::ReadUncommitted,
+        }
+    }
+}
+
 /// How a record is printed.
 #[derive(Clone, Debug)]
 enum Form {
@@ -112,10 +129,9 @@ enum Form {
 pub(crate) async fn run(args: Args) -> Outcome {
     let mut signals = Signals::listen(|| {}).map_err(Failure::failed)?;
     let mut settings = reader_settings(Settings::default(), &args.target, &args.said)?;
-    match args.isolation {
-        Some(Level::ReadCommitted) => settings.isolation = Isolation::ReadCommitted,
-        Some(Level::ReadUncommitted) => settings.isolation = Isolation::ReadUncommitted,
-        None => {}
+    if let Some(level) = args.isolation {
+        args.said.refuse_another("isolation.level", level.name(), "--isolation")?;
+        settings.isolation = level.isolation();
     }
     let embedded = match settings.bootstrap.is_empty() {
         true => Some(Embedded::open_existing(args.target.folder()).await?),

@@ -276,6 +276,78 @@ fn when_no_broker_is_there_the_failed_file_is_the_input() {
     assert_eq!(count("accepted"), count("delivered") + count("failed") + count("unknown"));
 }
 
+/// The first `count` lines of `input`, and the others.
+fn split_at_line(input: &str, count: u64) -> (&str, &str) {
+    let lines = input.split_inclusive('\n').take(count as usize);
+    input.split_at(lines.map(str::len).sum())
+}
+
+#[test]
+fn what_stops_early_says_behind_which_line_to_go_on() {
+    let desk = Desk::new();
+    // Far more than is read ahead.
+    let input = numbers(500_000);
+    desk.write("in", &input);
+    desk.run(&["topic", "create", "t", "--partitions", "1"]).expect(0);
+    let elsewhere = ["produce", "t", "in", "-p", "7", "--json"];
+    let ended =
+        desk.run(&with(&elsewhere, &["--failed", "left"])).expect_error(1, &["partition 7"]);
+    let summary = ended.json();
+    assert_eq!(summary["complete"], false, "{summary}");
+    assert_eq!(summary["last_line"]["input"], "in", "{summary}");
+    let last = summary["last_line"]["line"].as_u64().expect("a number");
+    assert_eq!(summary["rejected"].as_u64(), Some(last), "none was accepted");
+    let (left, rest) = split_at_line(&input, last);
+    assert!(desk.read("left") == left.as_bytes(), "line {last}");
+    // Who goes on behind it, and then with what was left, has all of it.
+    desk.write("rest", rest);
+    desk.run(&["produce", "t", "left", "rest"]).expect(0);
+    let read = desk.run(&["tail", "t", "--exit-at-end"]).expect(0);
+    assert!(read.stdout() == input.as_bytes());
+
+    // Without the file nothing is kept of them, so that all are behind the last one.
+    let summary = desk.run(&elsewhere).expect(1).json();
+    assert_eq!((&summary["rejected"], &summary["complete"]), (&0.into(), &false.into()));
+    assert!(summary.get("last_line").is_none(), "{summary}");
+    let text = desk.run(&["produce", "t", "in", "-p", "7", "--failed", "left"]).expect(1).lines();
+    let told = "; the input was read to line ".as_bytes();
+    assert!(text[0].windows(told.len()).any(|part| part == told));
+}
+
+#[test]
+fn a_signal_costs_no_line_of_those_that_were_read_from_a_pipe() {
+    for kept in [true, false] {
+        let desk = Desk::new();
+        let broker = desk.serve(&[]);
+        let args = ["produce", "t", "-b", &broker.address, "--json", "--rate", "50"];
+        let mut produce = desk.start(&match kept {
+            true => with(&args, &["--failed", "left"]),
+            false => args.to_vec(),
+        });
+        let mut pipe = produce.stdin();
+        let input = numbers(5000);
+        pipe.write_all(input.as_bytes()).expect("it reads");
+        wait_for("the first lines", || {
+            let read = desk.run(&["tail", "t", "-b", &broker.address, "--exit-at-end"]);
+            read.code() == 0 && !read.lines().is_empty()
+        });
+        produce.signal("INT");
+        let summary = produce.end().expect(130).json();
+        drop(pipe);
+        let read = desk.run(&["tail", "t", "-b", &broker.address, "--exit-at-end"]).expect(0);
+        let delivered = lines(read.stdout()).len() as u64;
+        assert!(delivered < 5000, "it read 50 a second");
+        let last = summary["last_line"]["line"].as_u64().expect("a number");
+        if kept {
+            assert_eq!(last, 5000, "{summary}");
+            assert!(desk.read("left") == split_at_line(&input, delivered).1.as_bytes());
+        } else {
+            assert_eq!(last, delivered, "{summary}");
+        }
+        broker.terminate().expect(0);
+    }
+}
+
 #[test]
 fn tail_and_topic_say_which_address_did_not_answer() {
     let desk = Desk::new();

@@ -1,5 +1,6 @@
 //! From the input to the producer: one run of lines after the other.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use super::stopped::Stopped;
 use crate::connect::explained;
 use crate::input::{Piece, lines};
 use crate::signals::Signals;
+use crate::summary::Line;
 use crate::terminal::{self, Progress, grouped};
 
 /// Lines that are handed in together: enough to share a lock, few enough to learn of a failure soon.
@@ -44,6 +46,8 @@ pub(super) struct Feed {
     position: u64,
     /// Bytes of the line that comes in parts, and has not ended.
     unended: u64,
+    /// The last line that was dealt with.
+    reached: Option<Place>,
 }
 
 impl Feed {
@@ -67,6 +71,7 @@ impl Feed {
             began: Instant::now(),
             position: 0,
             unended: 0,
+            reached: None,
         }
     }
 
@@ -83,6 +88,12 @@ impl Feed {
         self.complete
     }
 
+    /// Where the input was not read to its end: the last line that is accounted for, if one is.
+    pub(super) fn last_line(&self) -> Option<Line> {
+        let Place { name, line } = self.reached.as_ref().filter(|_| !self.complete)?;
+        Some(Line { input: name.to_string(), line: *line })
+    }
+
     /// Reads to the end of the input, or until that makes no sense any more.
     ///
     /// # Errors
@@ -92,10 +103,10 @@ impl Feed {
         self.source.stop();
         if let Err(stopped) = &result {
             self.outlet.stop(stopped).await;
-        }
-        if let Err(Stopped::Because(_)) = &result {
             // What was read is gone from a pipe: it must not get lost here.
-            self.reject_left_over().await?;
+            if self.outlet.keeps_lines() {
+                self.keep_left_over().await?;
+            }
         }
         result
     }
@@ -132,7 +143,7 @@ impl Feed {
         }
     }
 
-    /// Hands in the lines of `block`; where that stops for a reason, the rest counts as rejected.
+    /// Hands in the lines of `block`; where that stops, [`Feed::abandon`] deals with the rest.
     async fn feed(
         &mut self,
         place: &Place,
@@ -166,12 +177,22 @@ impl Feed {
                 self.tell_rejected(place, number - 1, &why);
                 let begun = end - line.len() - usize::from(block[..end].ends_with(b"\n"));
                 if let Err(stopped) = self.outlet.reject(block.slice(begun..end), 1).await {
-                    return self.abandon(block, end, stopped);
+                    return self.abandon(place, block, end, stopped);
                 }
             }
         }
         let first = number - run.len() as u64;
-        self.submit(place, block, &shape, &run, first, progress).await
+        self.submit(place, block, &shape, &run, first, progress).await?;
+        self.reach(place, number - place.line);
+        Ok(())
+    }
+
+    /// So many lines from `place` on are dealt with.
+    fn reach(&mut self, place: &Place, lines: u64) {
+        if lines > 0 {
+            let line = place.line + lines - 1;
+            self.reached = Some(Place { name: Arc::clone(&place.name), line });
+        }
     }
 
     fn run_length(&self) -> usize {
@@ -194,12 +215,12 @@ impl Feed {
             let rest = &rest[..rest.len().min(self.outlet.most())];
             let from = rest.first().map_or(block.len(), |first| first.start);
             if let Err(stopped) = self.wait_for_turn(rest.len()).await {
-                return self.abandon(block, from, stopped);
+                return self.abandon(place, block, from, stopped);
             }
             let taken = self.outlet.take(&mut self.signals, block, rest, shape).await;
             let (accepted, error) = match taken {
                 Ok(taken) => taken,
-                Err(stopped) => return self.abandon(block, from, stopped),
+                Err(stopped) => return self.abandon(place, block, from, stopped),
             };
             done += accepted;
             if let Some(error) = error {
@@ -210,18 +231,15 @@ impl Feed {
                         done += 1;
                         let line = block.slice(start..end);
                         if let Err(stopped) = self.outlet.reject(line, 1).await {
-                            return self.abandon(block, end, stopped);
+                            return self.abandon(place, block, end, stopped);
                         }
                     }
-                    Err(stopped) => return self.abandon(block, run[done].start, stopped),
+                    Err(stopped) => return self.abandon(place, block, run[done].start, stopped),
                 }
             }
             if let Err(stopped) = self.outlet.settle().await {
-                return self.abandon(
-                    block,
-                    run[..done].last().map_or(from, |line| line.end),
-                    stopped,
-                );
+                let until = run[..done].last().map_or(from, |line| line.end);
+                return self.abandon(place, block, until, stopped);
             }
         }
         self.show(progress, block, run);
@@ -262,27 +280,39 @@ impl Feed {
         }
     }
 
-    /// Reading stops before the line that begins at `from`.
-    fn abandon(&mut self, block: &Bytes, from: usize, stopped: Stopped) -> Result<(), Stopped> {
-        if let (Stopped::Because(_), true) = (&stopped, from < block.len()) {
+    /// Reading stops before the line that begins at `from`. With `--failed` it and those behind it
+    /// go there, as rejected; else they are not counted, and who goes on begins with them.
+    fn abandon(
+        &mut self,
+        place: &Place,
+        block: &Bytes,
+        from: usize,
+        stopped: Stopped,
+    ) -> Result<(), Stopped> {
+        let taken = count_lines(&block[..from]);
+        self.reach(place, taken);
+        if self.outlet.keeps_lines() && from < block.len() {
             let lines = block.slice(from..);
             let count = count_lines(&lines);
             self.outlet.leave(lines, count)?;
+            self.reach(place, taken + count);
         }
         Err(stopped)
     }
 
     /// Rejects what the reader held when it was told to stop.
-    async fn reject_left_over(&mut self) -> Result<(), Stopped> {
+    async fn keep_left_over(&mut self) -> Result<(), Stopped> {
         while let Some(item) = self.source.left_over().await {
             match item {
-                Item::Piece(_, Piece::Lines(block)) => {
+                Item::Piece(place, Piece::Lines(block)) => {
                     let count = count_lines(&block);
                     self.outlet.leave(block, count)?;
+                    self.reach(&place, count);
                 }
-                Item::Piece(_, Piece::Overlong { bytes, last }) => {
+                Item::Piece(place, Piece::Overlong { bytes, last }) => {
                     self.unended = if last { 0 } else { self.unended + bytes.len() as u64 };
                     self.outlet.leave(bytes, u64::from(last))?;
+                    self.reach(&place, u64::from(last));
                 }
                 Item::Failed(_) => break,
                 Item::End => {
@@ -309,6 +339,7 @@ impl Feed {
         self.position += part.len() as u64;
         self.unended = if last { 0 } else { self.unended + part.len() as u64 };
         self.outlet.reject_part(&mut self.signals, &part, last).await?;
+        self.reach(place, u64::from(last));
         if self.unended <= self.source.longest() {
             return Ok(());
         }
@@ -324,10 +355,12 @@ impl Feed {
 
     fn tell_rejected(&self, place: &Place, line: u64, why: &str) {
         match self.tally().rejected {
-            count if count < TOLD => {
+            count if count < TOLD || tracing::enabled!(tracing::Level::INFO) => {
                 terminal::warn(format!("line {line} of {} is rejected: {why}", place.name));
             }
-            TOLD => terminal::warn("more lines are rejected; the summary counts them"),
+            TOLD => {
+                terminal::warn("more lines are rejected; the summary counts them (-v tells each)");
+            }
             _ => {}
         }
     }

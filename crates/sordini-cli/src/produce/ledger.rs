@@ -74,6 +74,11 @@ impl Ledger {
         self.failed.begin()
     }
 
+    /// Whether there is a `--failed`.
+    pub(super) fn keeps_lines(&self) -> bool {
+        self.failed.is_wanted()
+    }
+
     /// The counts so far.
     pub(super) fn tally(&self) -> Tally {
         self.tally
@@ -139,11 +144,12 @@ impl Ledger {
                 Entry::Rejected { .. } => self.close_rejected()?,
                 Entry::Sent { deliveries, .. } => match Pin::new(deliveries).poll(&mut context) {
                     Poll::Ready(outcomes) => self.close_sent(&outcomes)?,
-                    Poll::Pending => return Ok(()),
+                    Poll::Pending => break,
                 },
             }
         }
-        Ok(())
+        // They are to be found there whatever becomes of this process.
+        self.failed.finish()
     }
 
     /// Waits until the oldest lines have their outcome; false where `patience` ran out before.

@@ -54,12 +54,18 @@ aborted; `all` stops. Where the input rests, a number also commits fewer lines, 
 transaction.timeout.ms is half over.
 
 The first Ctrl-C stops reading and delivers what was accepted, or aborts the open transaction; the
-second ends at once.
+second ends at once, and lines without an outcome are then not in --failed.
+
+What stops before the end of the input says which line is the last that is counted. With --failed
+each up to it was delivered or is in that file, all that was read of a pipe included; without, those
+behind it were not sent. `tail -n +N FILE` gives the lines from N on.
+
 Exit code: 0 all delivered; 1 something was not, or the input was not read to its end; 2 usage,
 settings, a missing file or a locked folder; 130 after Ctrl-C, 143 after SIGTERM.
 The summary as JSON has accepted (= delivered + failed + unknown), rejected (lines refused before
-acceptance), complete (was the input read to its end?), retries, bytes, seconds and guarantee; with
---transaction also transactions (committed, aborted, unknown), and delivered means committed.";
+acceptance), complete (was the input read to its end?), where it was not last_line (input and line of
+the last that is counted), retries, bytes, seconds and guarantee; with --transaction also
+transactions (committed, aborted, unknown), and delivered means committed.";
 
 /// Append the lines of files, or of stdin, to a topic
 #[derive(Debug, clap::Args)]
@@ -324,6 +330,7 @@ async fn produce(
         rejected: tally.rejected,
         transactions: feed.outlet().transactions(),
         complete: feed.is_complete(),
+        last_line: feed.last_line(),
         retries,
         bytes: tally.bytes,
         seconds: began.elapsed().as_secs_f64(),

@@ -65,6 +65,14 @@ impl Outlet {
         }
     }
 
+    /// Whether lines that are not delivered are kept, in `--failed`.
+    pub(super) fn keeps_lines(&self) -> bool {
+        match self {
+            Self::Each(each) => each.ledger.keeps_lines(),
+            Self::InTransactions(transactions) => transactions.keeps_lines(),
+        }
+    }
+
     /// What became of the transactions, where there are any.
     pub(super) fn transactions(&self) -> Option<summary::Transactions> {
         match self {

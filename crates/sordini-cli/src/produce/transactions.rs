@@ -110,6 +110,10 @@ impl Transactions {
         self.failed.begin()
     }
 
+    pub(super) fn keeps_lines(&self) -> bool {
+        self.failed.is_wanted()
+    }
+
     pub(super) fn tally(&self) -> Tally {
         self.tally
     }
