@@ -25,6 +25,23 @@ pub(crate) enum Piece {
     },
 }
 
+impl Piece {
+    /// With a LF where it is the last of an input that ends without one.
+    pub(crate) fn ended(self) -> Self {
+        let ended = |bytes: Bytes| match bytes.ends_with(b"\n") {
+            true => bytes,
+            false => Bytes::from([&bytes[..], b"\n"].concat()),
+        };
+        match self {
+            Self::Lines(bytes) => Self::Lines(ended(bytes)),
+            Self::Overlong { bytes, last: true } => {
+                Self::Overlong { bytes: ended(bytes), last: true }
+            }
+            part @ Self::Overlong { last: false, .. } => part,
+        }
+    }
+}
+
 /// Cuts a reader into [`Piece`]s. It holds at most one block and one line of `limit` bytes.
 #[derive(Debug)]
 pub(crate) struct LineReader<R> {
@@ -158,6 +175,15 @@ impl<R: Read> LineReader<R> {
         let line = Bytes::copy_from_slice(&self.scratch[..self.filled]);
         self.consume(self.filled);
         Some(Piece::Lines(line))
+    }
+
+    /// What was read of a line that has not ended, for who reads no further.
+    pub(crate) fn take_begun(&mut self) -> Option<Piece> {
+        match self.inside_overlong {
+            _ if self.filled == 0 => None,
+            true => Some(self.take_overlong(self.filled, false)),
+            false => self.take_rest(),
+        }
     }
 
     fn consume(&mut self, count: usize) {

@@ -348,6 +348,159 @@ fn a_signal_costs_no_line_of_those_that_were_read_from_a_pipe() {
     }
 }
 
+/// What produce is in the middle of when it is told to stop: a broker that does not answer.
+struct Stuck {
+    broker: support::Serving,
+    produce: support::Running,
+    pipe: std::process::ChildStdin,
+}
+
+impl Stuck {
+    /// `before` is delivered; then nothing is, and `input` is written.
+    fn with(desk: &Desk, args: &[&str], before: &str, input: &[u8]) -> Self {
+        let mut broker = desk.serve(&[]);
+        desk.run(&["topic", "create", "t", "--partitions", "1", "-b", &broker.address]).expect(0);
+        let to = ["produce", "t", "-b", &broker.address, "--json", "--failed", "left"];
+        let mut produce = desk.start(&with(&with(&to, &["-X", "linger.ms=0"]), args));
+        let mut pipe = produce.stdin();
+        pipe.write_all(before.as_bytes()).expect("it reads");
+        wait_for_lines(desk, &broker.address, before.lines().count());
+        broker.signal("STOP");
+        pipe.write_all(input).expect("it reads");
+        // That it is read can't be seen from outside.
+        thread::sleep(std::time::Duration::from_millis(500));
+        Self { broker, produce, pipe }
+    }
+
+    /// Ends it by a signal, once the broker goes on if `resumed`.
+    fn stop(mut self, resumed: bool) -> (serde_json::Value, std::process::ChildStdin) {
+        self.produce.signal("INT");
+        thread::sleep(std::time::Duration::from_millis(300));
+        if resumed {
+            self.broker.signal("CONT");
+        }
+        let summary = self.produce.end().expect(130).json();
+        self.broker.signal("CONT");
+        self.broker.terminate().expect(0);
+        (summary, self.pipe)
+    }
+}
+
+/// Every line is delivered or in the file, and that file ends where the pipe goes on.
+#[test]
+fn a_signal_costs_nothing_of_what_was_read_of_a_pipe_whatever_it_is() {
+    let long = "x".repeat(5000);
+    // A line that is too long to be held, behind lines whose outcome is not known; many of them, of
+    // which the reader holds a part; half a line.
+    let some: String = (0..40).map(|n| format!("{n}-{}\n", &long[..(n % 2) * 3000])).collect();
+    for input in [format!("a\n{long}\nb\n"), format!("a\n{some}"), "a\nhalf a l".to_owned()] {
+        for resumed in [false, true] {
+            let desk = Desk::new();
+            let limits = ["-X", "max.request.size=1000", "-X", "delivery.timeout.ms=2500"];
+            let limits = with(&limits, &["-X", "request.timeout.ms=1000"]);
+            let stuck = Stuck::with(&desk, &limits, "zero\n", input.as_bytes());
+            let (summary, pipe) = stuck.stop(resumed);
+            drop(pipe);
+            let left = String::from_utf8(desk.read("left")).expect("text");
+            let case = format!("{input:.20} {resumed} {summary}");
+            let count = |name: &str| summary[name].as_u64().expect("a number");
+            let whole = format!("zero\n{input}");
+            let behind = split_at_line(&whole, count("delivered")).1;
+            assert!(left == behind, "{case}: {left:.60}");
+            let lines = 1 + input.lines().count() as u64;
+            assert_eq!(count("accepted") + count("rejected"), lines, "{case}");
+            assert_eq!(summary["last_line"]["line"].as_u64(), Some(lines), "{case}");
+        }
+    }
+}
+
+/// Its end is met by a run of lines that waits for memory, a part of which is in it.
+#[test]
+fn lines_of_a_transaction_whose_time_is_up_are_in_the_failed_file_once() {
+    let desk = Desk::new();
+    let input: String = (0..300).map(|n| format!("{n}-{}\n", "z".repeat(900))).collect();
+    let all = ["--transaction", "all", "-X", "transactional.id=x", "-X", "batch.size=4096"];
+    let small = ["-X", "buffer.memory=65536", "-X", "transaction.timeout.ms=3000"];
+    let patient = ["-X", "request.timeout.ms=1000", "-X", "delivery.timeout.ms=20000"];
+    let args = with(&with(&all, &small), &patient);
+    let mut stuck = Stuck::with(&desk, &args, "zero\n", input.as_bytes());
+    thread::sleep(std::time::Duration::from_millis(3500));
+    stuck.broker.signal("CONT");
+    let summary = stuck.produce.end().expect(1).json();
+    let last = summary["last_line"]["line"].as_u64().expect("a number");
+    let left = String::from_utf8(desk.read("left")).expect("text");
+    // The last of them may be one that was read in part.
+    assert!(format!("zero\n{input}").starts_with(&left), "{summary}");
+    assert_eq!(left.lines().count() as u64, last, "{summary}");
+    let count = |name: &str| summary[name].as_u64().expect("a number");
+    assert!(count("accepted") > 1, "{summary}");
+    assert_eq!(count("accepted") + count("rejected"), last, "{summary}");
+    stuck.broker.terminate().expect(0);
+}
+
+#[test]
+fn what_comes_after_a_signal_stays_in_the_pipe() {
+    let desk = Desk::new();
+    let (mut from, to) = std::io::pipe().expect("a pipe");
+    let args = ["produce", "t", "--json", "--failed", "left", "--rate", "1"];
+    let mut command = desk.command(&args);
+    let stdin = from.try_clone().expect("another end");
+    let mut child = command
+        .stdin(stdin)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("it starts");
+    (&to).write_all(b"1\n2\n3\n").expect("written");
+    wait_for("the folder", || desk.path("sordini-data").exists());
+    thread::sleep(std::time::Duration::from_millis(500));
+    let id = child.id().to_string();
+    let sent = std::process::Command::new("kill").args(["-INT", &id]).status();
+    assert!(sent.expect("kill").success());
+    thread::sleep(std::time::Duration::from_millis(100));
+    (&to).write_all(b"4\n").expect("written");
+    assert_eq!(child.wait().expect("its end").code(), Some(130));
+    drop(to);
+    let mut rest = String::new();
+    from.read_to_string(&mut rest).expect("text");
+    let read = desk.run(&["tail", "t", "--exit-at-end"]).expect(0).lines();
+    let mut all = lines(&desk.read("left"));
+    all.extend(read);
+    all.extend(lines(rest.as_bytes()));
+    assert_eq!(sorted(all), lines(b"1\n2\n3\n4\n"));
+    assert!(rest.ends_with("4\n"), "{rest:?}");
+}
+
+#[test]
+fn the_last_line_of_an_input_and_the_first_of_the_next_are_two_in_the_failed_file() {
+    let desk = Desk::new();
+    desk.write("a", "a1\na2");
+    desk.write("long", format!("b1\n{}", "x".repeat(3000)));
+    desk.write("c", "c1\nc2");
+    let args = ["produce", "t", "a", "long", "c", "-X", "max.request.size=2000", "--from-json"];
+    let args = with(&args, &["--failed", "left", "--json"]);
+    let summary = desk.run(&args).expect(1).json();
+    assert_eq!(summary["rejected"], 6, "{summary}");
+    let left = format!("a1\na2\nb1\n{}\nc1\nc2", "x".repeat(3000));
+    assert!(desk.read("left") == left.as_bytes());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_failed_file_that_is_the_input_by_another_name_is_refused() {
+    let desk = Desk::new();
+    let file = desk.write("in", "1\n2\n");
+    std::fs::hard_link(&file, desk.path("link")).expect("a link");
+    let refused = ["--failed", "also read", "name another file"];
+    desk.run(&["produce", "t", "in", "--failed", "link"]).expect_error(2, &refused);
+    let mut command = desk.command(&["produce", "t", "--failed", "in"]);
+    command.stdin(std::fs::File::open(&file).expect("the file"));
+    let ended = command.output().expect("it runs");
+    assert_eq!(ended.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&ended.stderr).contains("also read, as stdin"));
+    assert_eq!(desk.read("in"), b"1\n2\n");
+}
+
 #[test]
 fn tail_and_topic_say_which_address_did_not_answer() {
     let desk = Desk::new();

@@ -6,7 +6,7 @@ use sordini_protocol::{ErrorCode, Uuid};
 
 use super::open::Before;
 use super::{Broker, OpenError, Partition, Topic};
-use crate::catalog::{TopicEntry, topic_name_error};
+use crate::catalog::{TopicEntry, collision, topic_name_error};
 use crate::time::Now;
 use crate::topic_config::TopicConfig;
 
@@ -190,12 +190,10 @@ impl Broker {
             let message = format!("Topic '{name}' already exists.");
             return Err(TopicError::new(ErrorCode::TopicAlreadyExists, message));
         }
-        let collides = |other: &&String| other.replace('.', "_") == name.replace('.', "_");
-        if let Some(other) = self.topics.keys().find(collides) {
-            let message = format!("Topic '{name}' collides with existing topic: {other}");
-            return Err(TopicError::new(ErrorCode::InvalidTopicException, message));
+        match collision(name, self.topics.keys()) {
+            Some(reason) => Err(TopicError::new(ErrorCode::InvalidTopicException, reason)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn check_room(&self, more: i32) -> Result<(), TopicError> {

@@ -10,7 +10,7 @@ use super::image::{NO_NODE, PartitionImage, TopicImage};
 use super::trace::ClusterTrace;
 use crate::api::{Request, Response, create_partitions, create_topics, delete_topics};
 use crate::broker::{Created, NewTopic, TopicError, TopicKeeper};
-use crate::catalog::topic_name_error;
+use crate::catalog::{collision, topic_name_error};
 use crate::time::Now;
 use crate::topic_config::TopicConfig;
 
@@ -160,7 +160,10 @@ impl Controller {
             let message = format!("Topic '{name}' already exists.");
             return Err(TopicError::new(ErrorCode::TopicAlreadyExists, message));
         }
-        Ok(())
+        match collision(name, self.image.topics.keys()) {
+            Some(reason) => Err(TopicError::new(ErrorCode::InvalidTopicException, reason)),
+            None => Ok(()),
+        }
     }
 
     fn check_room(&self, more: i32) -> Result<(), TopicError> {

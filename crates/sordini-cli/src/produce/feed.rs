@@ -11,7 +11,7 @@ use super::ledger::Tally;
 use super::outlet::Outlet;
 use super::shape::{Parsed, Shape};
 use super::source::{Item, Place, Source};
-use super::stopped::Stopped;
+use super::stopped::{NotTaken, Stopped};
 use crate::connect::explained;
 use crate::input::{Piece, lines};
 use crate::signals::Signals;
@@ -44,10 +44,17 @@ pub(super) struct Feed {
     began: Instant,
     /// Bytes of the input that were dealt with.
     position: u64,
-    /// Bytes of the line that comes in parts, and has not ended.
-    unended: u64,
+    /// The line that comes in parts, and has not ended.
+    unended: Option<Unended>,
     /// The last line that was dealt with.
     reached: Option<Place>,
+}
+
+/// A line of which parts were dealt with.
+#[derive(Debug)]
+struct Unended {
+    place: Place,
+    bytes: u64,
 }
 
 impl Feed {
@@ -70,7 +77,7 @@ impl Feed {
             complete: false,
             began: Instant::now(),
             position: 0,
-            unended: 0,
+            unended: None,
             reached: None,
         }
     }
@@ -102,11 +109,14 @@ impl Feed {
         let result = self.read_all(progress).await;
         self.source.stop();
         if let Err(stopped) = &result {
+            // What was read is gone from a pipe: it must not get lost here, not even where a second
+            // signal comes while the transaction is aborted.
+            let kept = match self.outlet.keeps_lines() {
+                true => self.keep_left_over().await,
+                false => Ok(()),
+            };
             self.outlet.stop(stopped).await;
-            // What was read is gone from a pipe: it must not get lost here.
-            if self.outlet.keeps_lines() {
-                self.keep_left_over().await?;
-            }
+            kept?;
         }
         result
     }
@@ -195,6 +205,16 @@ impl Feed {
         }
     }
 
+    /// So many bytes of the line at `place` are dealt with; or, with `last`, all of it is.
+    fn reach_part(&mut self, place: &Place, bytes: usize, last: bool) {
+        let before = self.unended.take().map_or(0, |line| line.bytes);
+        if last {
+            self.reach(place, 1);
+        } else {
+            self.unended = Some(Unended { place: place.clone(), bytes: before + bytes as u64 });
+        }
+    }
+
     fn run_length(&self) -> usize {
         self.pace.as_ref().map_or(RUN, |pace| pace.run.min(RUN))
     }
@@ -218,13 +238,10 @@ impl Feed {
                 return self.abandon(place, block, from, stopped);
             }
             let taken = self.outlet.take(&mut self.signals, block, rest, shape).await;
-            let (accepted, error) = match taken {
-                Ok(taken) => taken,
-                Err(stopped) => return self.abandon(place, block, from, stopped),
-            };
+            let (accepted, refused) = taken;
             done += accepted;
-            if let Some(error) = error {
-                match self.judge(error) {
+            if let Err(refused) = refused {
+                match self.judge(refused) {
                     Ok(why) => {
                         self.tell_rejected(place, first + done as u64, &why);
                         let Parsed { start, end, .. } = run[done];
@@ -234,12 +251,13 @@ impl Feed {
                             return self.abandon(place, block, end, stopped);
                         }
                     }
-                    Err(stopped) => return self.abandon(place, block, run[done].start, stopped),
+                    Err(stopped) => {
+                        return self.abandon(place, block, end_of(&run[..done], from), stopped);
+                    }
                 }
             }
             if let Err(stopped) = self.outlet.settle().await {
-                let until = run[..done].last().map_or(from, |line| line.end);
-                return self.abandon(place, block, until, stopped);
+                return self.abandon(place, block, end_of(&run[..done], from), stopped);
             }
         }
         self.show(progress, block, run);
@@ -263,7 +281,11 @@ impl Feed {
     }
 
     /// Whether a record that was not accepted concerns its line alone (then why), or all of them.
-    fn judge(&self, error: SendError) -> Result<String, Stopped> {
+    fn judge(&self, refused: NotTaken) -> Result<String, Stopped> {
+        let error = match refused {
+            NotTaken::Line(error) => error,
+            NotTaken::Rest(stopped) => return Err(stopped),
+        };
         match error {
             SendError::TooLarge { .. } | SendError::NegativeTimestamp { .. } => {
                 Ok(error.to_string())
@@ -310,9 +332,8 @@ impl Feed {
                     self.reach(&place, count);
                 }
                 Item::Piece(place, Piece::Overlong { bytes, last }) => {
-                    self.unended = if last { 0 } else { self.unended + bytes.len() as u64 };
+                    self.reach_part(&place, bytes.len(), last);
                     self.outlet.leave(bytes, u64::from(last))?;
-                    self.reach(&place, u64::from(last));
                 }
                 Item::Failed(_) => break,
                 Item::End => {
@@ -321,9 +342,12 @@ impl Feed {
                 }
             }
         }
-        // A line of which a part was read is one that was not delivered.
-        self.outlet.leave(Bytes::new(), u64::from(self.unended > 0))?;
-        Ok(())
+        if let Some(Unended { place, .. }) = self.unended.take() {
+            // A line of which a part was read is one that was not delivered.
+            self.outlet.leave(Bytes::new(), 1)?;
+            self.reach(&place, 1);
+        }
+        Ok(self.outlet.finish()?)
     }
 
     /// Rejects a part of a line that is too long to be held.
@@ -336,11 +360,16 @@ impl Feed {
             );
             self.tell_rejected(place, place.line, &why);
         }
+        let ready = self.outlet.ready_for_part(&mut self.signals).await;
+        if ready.is_err() && !self.outlet.keeps_lines() {
+            return ready;
+        }
         self.position += part.len() as u64;
-        self.unended = if last { 0 } else { self.unended + part.len() as u64 };
-        self.outlet.reject_part(&mut self.signals, &part, last).await?;
-        self.reach(place, u64::from(last));
-        if self.unended <= self.source.longest() {
+        self.reach_part(place, part.len(), last);
+        let rejected = self.outlet.reject(part, u64::from(last)).await;
+        ready.and(rejected)?;
+        let read = self.unended.as_ref().map_or(0, |line| line.bytes);
+        if read <= self.source.longest() {
             return Ok(());
         }
         Err(Stopped::Because(format!(
@@ -348,7 +377,7 @@ impl Feed {
              lines end at LF, so give it input that is made of lines",
             place.line,
             place.name,
-            grouped(self.unended),
+            grouped(read),
             grouped(self.source.limit() as u64)
         )))
     }
@@ -407,6 +436,11 @@ impl Feed {
             terminal::error(error.message);
         }
     }
+}
+
+/// Where the line behind `lines` begins; with none, at `from`.
+fn end_of(lines: &[Parsed<'_>], from: usize) -> usize {
+    lines.last().map_or(from, |line| line.end)
 }
 
 /// How many lines `block` has; the last one may be without its LF.

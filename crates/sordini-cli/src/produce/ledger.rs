@@ -101,7 +101,7 @@ impl Ledger {
         self.entries.push_back(Entry::Sent { deliveries, records, lines });
     }
 
-    /// Records `count` lines as rejected.
+    /// Records `count` lines as rejected; with 0 it is a part of one, the others of which follow.
     ///
     /// # Errors
     /// If `--failed` can't be written.
@@ -116,16 +116,6 @@ impl Ledger {
         self.kept += lines.len();
         self.entries.push_back(Entry::Rejected { lines });
         Ok(())
-    }
-
-    /// Writes a part of a line that is too long to be kept. Only on an empty ledger is it in order.
-    ///
-    /// # Errors
-    /// If `--failed` can't be written.
-    pub(super) fn rejected_part(&mut self, part: &[u8], last: bool) -> Result<(), Failure> {
-        debug_assert!(self.entries.is_empty(), "lines before this one have no outcome yet");
-        self.tally.rejected += u64::from(last);
-        self.failed.write(part)
     }
 
     /// Whether a receipt more may be taken in.
@@ -170,6 +160,7 @@ impl Ledger {
                 }
             }
         }
+        self.failed.finish()?;
         Ok(true)
     }
 
@@ -199,6 +190,7 @@ impl Ledger {
         self.records -= records;
         self.kept -= lines.len();
         let mut rest = lines.as_ref();
+        let mut kept = Ok(());
         for run in outcomes {
             let count = run.count as usize;
             let (these, after) = split_lines(rest, count);
@@ -211,11 +203,12 @@ impl Ledger {
                         Fate::Unknown => self.tally.unknown += count as u64,
                     }
                     self.first_failure.get_or_insert_with(|| explained(error));
-                    self.failed.write(these)?;
+                    // All of them are counted, whether they can be kept or not.
+                    kept = kept.and_then(|()| self.failed.write(these));
                 }
             }
         }
-        Ok(())
+        kept
     }
 }
 

@@ -6,6 +6,7 @@ mod ledger;
 mod outlet;
 mod shape;
 mod source;
+mod stoppable;
 mod stopped;
 mod transactions;
 
@@ -54,17 +55,18 @@ aborted; `all` stops. Where the input rests, a number also commits fewer lines, 
 transaction.timeout.ms is half over.
 
 The first Ctrl-C stops reading and delivers what was accepted, or aborts the open transaction; the
-second ends at once, and lines without an outcome are then not in --failed.
+second ends at once, and lines without an outcome, and those behind them, are then not in --failed.
 
 What stops before the end of the input says which line is the last that is counted. With --failed
-each up to it was delivered or is in that file, all that was read of a pipe included; without, those
-behind it were not sent. `tail -n +N FILE` gives the lines from N on.
+each up to it was delivered or is in that file, as is all that was read of a pipe, were it half a
+line: that file and what is still in the pipe, one behind the other, are what was not delivered.
+Without it, none behind that line was delivered. `tail -n +N FILE` gives the lines from N on.
 
 Exit code: 0 all delivered; 1 something was not, or the input was not read to its end; 2 usage,
 settings, a missing file or a locked folder; 130 after Ctrl-C, 143 after SIGTERM.
 The summary as JSON has accepted (= delivered + failed + unknown), rejected (lines refused before
-acceptance), complete (was the input read to its end?), where it was not last_line (input and line of
-the last that is counted), retries, bytes, seconds and guarantee; with --transaction also
+acceptance), complete (was the input read to its end?), where it was not last_line (input and line
+of the last that is counted), retries, bytes, seconds and guarantee; with --transaction also
 transactions (committed, aborted, unknown), and delivered means committed.";
 
 /// Append the lines of files, or of stdin, to a topic
@@ -116,7 +118,8 @@ pub(crate) struct Args {
 
     /// Write the lines that were not delivered to this file, unchanged, in the input's order
     ///
-    /// Those are the failed, the possibly written (unknown) and the rejected ones, however long. But
+    /// Those are the failed, the possibly written (unknown) and the rejected ones, however long. The
+    /// last line of an input gets its LF there if another input follows. But
     /// where a line has no end within 64 MiB (or 8 times max.request.size, if that is more), reading
     /// stops: what was read of it is in the file.
     #[arg(long, value_name = "FILE")]
@@ -144,7 +147,7 @@ fn parse_rate(text: &str) -> Result<u64, String> {
 pub(crate) async fn run(args: Args) -> Outcome {
     let signals = Signals::listen(terminal::clear).map_err(Failure::failed)?;
     let inputs = Inputs::open(&args.files)?;
-    refuse_own_input(&args)?;
+    refuse_own_input(&args, &inputs)?;
     let (builder, config, bootstrap) = describe_producer(&args)?;
     check_transactions(&args, &config)?;
     let failed = FailedLines::open(args.failed.as_deref())?;
@@ -273,14 +276,16 @@ fn describe_producer(args: &Args) -> Result<(ProducerBuilder, Config, Bootstrap)
 }
 
 /// `--failed` would empty the file before it is read.
-fn refuse_own_input(args: &Args) -> Outcome {
-    let Some(failed) = &args.failed else { return Ok(()) };
-    let Ok(failed) = failed.canonicalize() else { return Ok(()) };
-    let same = |file: &&PathBuf| file.canonicalize().is_ok_and(|file| file == failed);
-    match args.files.iter().find(same) {
-        Some(file) => Err(Failure::usage(format!(
-            "--failed {} is also read; name another file for the lines that fail",
-            file.display()
+fn refuse_own_input(args: &Args, inputs: &Inputs) -> Outcome {
+    let Some(path) = &args.failed else { return Ok(()) };
+    let named = |file: &&PathBuf| {
+        path.canonicalize().is_ok_and(|path| file.canonicalize().is_ok_and(|file| file == path))
+    };
+    let named = args.files.iter().find(named).map(|file| file.display().to_string());
+    match named.or_else(|| inputs.name_of(path).map(str::to_owned)) {
+        Some(name) => Err(Failure::usage(format!(
+            "--failed {} is also read, as {name}; name another file for the lines that fail",
+            path.display()
         ))),
         None => Ok(()),
     }

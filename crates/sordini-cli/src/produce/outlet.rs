@@ -105,18 +105,15 @@ impl Outlet {
     }
 
     /// Hands in lines, which stand one behind the other in `block`.
-    ///
-    /// # Errors
-    /// If a signal came meanwhile, or `--failed` can't be written.
     pub(super) async fn take(
         &mut self,
         signals: &mut Signals,
         block: &Bytes,
         lines: &[Parsed<'_>],
         shape: &Shape,
-    ) -> Result<Taken, Stopped> {
+    ) -> Taken {
         match self {
-            Self::Each(each) => Ok(each.take(block, lines, shape).await),
+            Self::Each(each) => each.take(block, lines, shape).await,
             Self::InTransactions(transactions) => {
                 transactions.take(signals, block, lines, shape).await
             }
@@ -134,7 +131,8 @@ impl Outlet {
         }
     }
 
-    /// Lines that are no records.
+    /// Lines that are no records, or (`count` is 0) a part of one. They are dealt with, whatever it
+    /// returns.
     ///
     /// # Errors
     /// As [`Outlet::settle`].
@@ -145,20 +143,15 @@ impl Outlet {
         }
     }
 
-    /// A part of a line that is too long to be held. It goes straight to its place in `--failed`,
-    /// once the lines before it have theirs.
+    /// Waits until a part of a line that is too long to be held can go straight to its place in
+    /// `--failed`: the lines before it have theirs.
     ///
     /// # Errors
-    /// As [`Outlet::settle`], or if a signal came meanwhile.
-    pub(super) async fn reject_part(
-        &mut self,
-        signals: &mut Signals,
-        part: &[u8],
-        last: bool,
-    ) -> Result<(), Stopped> {
+    /// If a signal came meanwhile, or `--failed` can't be written.
+    pub(super) async fn ready_for_part(&mut self, signals: &mut Signals) -> Result<(), Stopped> {
         match self {
-            Self::Each(each) => each.reject_part(signals, part, last).await,
-            Self::InTransactions(transactions) => transactions.reject(part, u64::from(last)).await,
+            Self::Each(each) => each.ready_for_part(signals).await,
+            Self::InTransactions(_) => Ok(()),
         }
     }
 
@@ -246,13 +239,13 @@ impl Each {
             let known = self.appender.topic().partitions();
             let what = || until_known(&self.topic, self.producer.config());
             if let Err(error) = patiently(known, what).await {
-                return (0, Some(error));
+                return (0, Err(error.into()));
             }
         }
         let records = lines.iter().map(|one| shape.record(one));
-        let (deliveries, error) = match self.appender.extend(records).await {
-            Ok(deliveries) => (deliveries, None),
-            Err(ExtendError { accepted, error, .. }) => (accepted, Some(error)),
+        let (deliveries, refused) = match self.appender.extend(records).await {
+            Ok(deliveries) => (deliveries, Ok(())),
+            Err(ExtendError { accepted, error, .. }) => (accepted, Err(error.into())),
         };
         let accepted = deliveries.len();
         if accepted > 0 {
@@ -260,15 +253,10 @@ impl Each {
             let bytes = lines[..accepted].iter().map(Parsed::bytes).sum();
             self.ledger.sent(deliveries, span, bytes);
         }
-        (accepted, error)
+        (accepted, refused)
     }
 
-    async fn reject_part(
-        &mut self,
-        signals: &mut Signals,
-        part: &[u8],
-        last: bool,
-    ) -> Result<(), Stopped> {
+    async fn ready_for_part(&mut self, signals: &mut Signals) -> Result<(), Stopped> {
         while !self.ledger.is_empty() {
             tokio::select! {
                 _ = signals.wait() => return Err(Stopped::Signal),
@@ -276,6 +264,6 @@ impl Each {
                 moved = self.ledger.wait_for_oldest(Duration::MAX) => drop(moved?),
             }
         }
-        Ok(self.ledger.rejected_part(part, last)?)
+        Ok(())
     }
 }

@@ -1,16 +1,16 @@
 //! The input: files and stdin, cut into lines by a thread of its own.
 //!
-//! A thread, since a read of a pipe can't be interrupted: who stops reading leaves it where it is.
+//! A thread, since reads of files and pipes block.
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::stoppable::{self, Stop, Stoppable, Stopping};
 use crate::connect::why_unreadable;
 use crate::exit::Failure;
 use crate::input::{LineReader, Piece};
@@ -48,7 +48,7 @@ pub(super) enum Item {
 /// One file or stdin, opened.
 struct Input {
     name: Arc<str>,
-    reader: Box<dyn Read + Send>,
+    file: File,
 }
 
 /// All inputs, opened before anything is sent.
@@ -66,11 +66,11 @@ impl Inputs {
     pub(super) fn open(files: &[PathBuf]) -> Result<Self, Failure> {
         let mut all = Self { inputs: Vec::new(), size: Some(0) };
         if files.is_empty() {
-            all.add_stdin();
+            all.add_stdin()?;
         }
         for path in files {
             if path.as_os_str() == "-" {
-                all.add_stdin();
+                all.add_stdin()?;
             } else {
                 all.add_file(path).map_err(|error| {
                     let why = why_unreadable(&error);
@@ -81,12 +81,15 @@ impl Inputs {
         Ok(all)
     }
 
-    fn add_stdin(&mut self) {
+    fn add_stdin(&mut self) -> Result<(), Failure> {
         self.size = None;
         if io::stdin().is_terminal() {
             terminal::note("reading lines from the terminal; Ctrl-D ends the input");
         }
-        self.inputs.push(Input { name: "stdin".into(), reader: Box::new(io::stdin()) });
+        let file = stoppable::stdin()
+            .map_err(|error| Failure::usage(format!("stdin can't be read: {error}")))?;
+        self.inputs.push(Input { name: "stdin".into(), file });
+        Ok(())
     }
 
     fn add_file(&mut self, path: &Path) -> io::Result<()> {
@@ -98,8 +101,18 @@ impl Inputs {
         let size = metadata.is_file().then_some(metadata.len());
         self.size = self.size.zip(size).map(|(all, one)| all.saturating_add(one));
         let name = path.display().to_string().into();
-        self.inputs.push(Input { name, reader: Box::new(file) });
+        self.inputs.push(Input { name, file });
         Ok(())
+    }
+
+    /// The first input that is the file at `path`, by whatever name.
+    pub(super) fn name_of(&self, path: &Path) -> Option<&str> {
+        let wanted = identity(&path.metadata().ok()?)?;
+        let is_it = |input: &&Input| {
+            let metadata = input.file.metadata().ok();
+            metadata.and_then(|it| identity(&it)).is_some_and(|it| it == wanted)
+        };
+        self.inputs.iter().find(is_it).map(|input| &*input.name)
     }
 
     /// Starts to read. Lines longer than `limit` bytes come in parts.
@@ -108,11 +121,12 @@ impl Inputs {
     /// If the system gives no thread.
     pub(super) fn start(self, limit: usize) -> io::Result<Source> {
         let (sender, items) = mpsc::channel(PIECES_AHEAD);
-        let stop = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&stop);
+        let (stop, stopping) = stoppable::stopping()?;
         std::thread::Builder::new().name("input".into()).spawn(move || {
-            for input in self.inputs {
-                if !read(input, limit, &sender, &seen) {
+            let count = self.inputs.len();
+            for (number, input) in (1..).zip(self.inputs) {
+                let after = if number < count { After::Another } else { After::Nothing };
+                if !read(input, limit, &sender, &stopping, after) {
                     return;
                 }
             }
@@ -123,27 +137,66 @@ impl Inputs {
     }
 }
 
-/// Reads one input; false where nothing more is wanted, or can be had.
-fn read(input: Input, limit: usize, items: &mpsc::Sender<Item>, stop: &AtomicBool) -> bool {
-    let Input { name, reader } = input;
-    let mut lines = LineReader::new(reader, limit);
+/// What follows an input.
+#[derive(Clone, Copy)]
+enum After {
+    /// Another one, whose first line must not become one with the last of this.
+    Another,
+    Nothing,
+}
+
+/// Reads one input; false where nothing more is wanted, or can be had. What was read when reading is
+/// told to stop is handed over: of a pipe also a line that had only begun, as nobody else has it.
+fn read(
+    input: Input,
+    limit: usize,
+    items: &mpsc::Sender<Item>,
+    stopping: &Stopping,
+    after: After,
+) -> bool {
+    let Input { name, file } = input;
+    let is_read_once = !file.metadata().is_ok_and(|metadata| metadata.is_file());
+    let mut lines = LineReader::new(Stoppable { file, stopping }, limit);
     let mut line = 1;
-    while !stop.load(Ordering::Relaxed) {
-        let item = match lines.next_piece() {
-            Ok(Some(piece)) => {
-                let place = Place { name: Arc::clone(&name), line };
-                line += ended_lines(&piece);
-                Item::Piece(place, piece)
+    let mut place = |piece: &Piece| {
+        let place = Place { name: Arc::clone(&name), line };
+        line += ended_lines(piece);
+        place
+    };
+    loop {
+        let (item, is_last) = match (lines.next_piece(), after) {
+            (Ok(Some(piece)), After::Another) => {
+                let piece = piece.ended();
+                (Item::Piece(place(&piece), piece), false)
             }
-            Ok(None) => return true,
-            Err(error) => Item::Failed(format!("{name} can't be read any further: {error}")),
+            (Ok(Some(piece)), After::Nothing) => (Item::Piece(place(&piece), piece), false),
+            (Ok(None), _) => return true,
+            (Err(_), _) if stopping.is_told() => {
+                match lines.take_begun().filter(|_| is_read_once) {
+                    Some(piece) => (Item::Piece(place(&piece), piece), true),
+                    None => return false,
+                }
+            }
+            (Err(error), _) => {
+                (Item::Failed(format!("{name} can't be read any further: {error}")), true)
+            }
         };
-        let failed = matches!(item, Item::Failed(_));
-        if items.blocking_send(item).is_err() || failed {
+        if items.blocking_send(item).is_err() || is_last {
             return false;
         }
     }
-    false
+}
+
+/// What tells files apart, whatever their names; nothing tells pipes and devices apart.
+#[cfg(unix)]
+fn identity(metadata: &std::fs::Metadata) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    metadata.is_file().then(|| (metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(_: &std::fs::Metadata) -> Option<(u64, u64)> {
+    None
 }
 
 fn ended_lines(piece: &Piece) -> u64 {
@@ -157,7 +210,7 @@ fn ended_lines(piece: &Piece) -> u64 {
 #[derive(Debug)]
 pub(super) struct Source {
     items: mpsc::Receiver<Item>,
-    stop: Arc<AtomicBool>,
+    stop: Stop,
     limit: usize,
 }
 
@@ -182,12 +235,12 @@ impl Source {
     }
 
     /// Stops reading.
-    pub(super) fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
+    pub(super) fn stop(&mut self) {
+        self.stop.tell();
     }
 
-    /// After [`Source::stop`]: what was read already, as far as the reader hands it over soon. A
-    /// reader that waits for a pipe holds nothing.
+    /// After [`Source::stop`]: what was read already, as far as the reader hands it over soon. It
+    /// does, but where a system has no way to wait for input and for the word to stop.
     pub(super) async fn left_over(&mut self) -> Option<Item> {
         tokio::time::timeout(HAND_OVER, self.items.recv()).await.ok().flatten()
     }

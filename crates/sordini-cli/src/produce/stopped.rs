@@ -5,7 +5,22 @@ use sordini::SendError;
 use crate::exit::Failure;
 
 /// What a run of lines came to: how many were accepted, and why the next one was not.
-pub(super) type Taken = (usize, Option<SendError>);
+pub(super) type Taken = (usize, Result<(), NotTaken>);
+
+/// Why a line was not accepted.
+#[derive(Debug)]
+pub(super) enum NotTaken {
+    /// For this reason, which may be its own or that of all.
+    Line(SendError),
+    /// Nor is any behind it.
+    Rest(Stopped),
+}
+
+impl From<SendError> for NotTaken {
+    fn from(error: SendError) -> Self {
+        Self::Line(error)
+    }
+}
 
 /// Why reading ended before the input did.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::failed::FailedLines;
 use super::ledger::{self, Tally};
 use super::shape::{Parsed, Shape};
-use super::stopped::{Stopped, Taken};
+use super::stopped::{NotTaken, Stopped, Taken};
 use crate::exit::Failure;
 use crate::signals::Signals;
 use crate::summary;
@@ -177,39 +177,42 @@ impl Transactions {
         block: &Bytes,
         lines: &[Parsed<'_>],
         shape: &Shape,
-    ) -> Result<Taken, Stopped> {
+    ) -> Taken {
         let lines = &lines[..lines.len().min(self.room())];
-        let State::Open(open) = &mut self.state else { return Ok((0, None)) };
+        let State::Open(open) = &mut self.state else { return (0, Ok(())) };
         let records = lines.iter().map(|one| shape.record(one));
         let taken = tokio::select! {
-            // What was accepted meanwhile is aborted with the rest.
-            _ = signals.wait() => return Err(Stopped::Signal),
+            // What was accepted meanwhile is aborted with the rest, and counted as not taken.
+            _ = signals.wait() => return (0, Err(NotTaken::Rest(Stopped::Signal))),
             taken = open.appender.extend(records) => taken,
         };
-        let (accepted, error) = match taken {
-            Ok(deliveries) => (deliveries.len(), None),
-            Err(ExtendError { accepted, error, .. }) => (accepted.len(), Some(error)),
+        let (accepted, refused) = match taken {
+            Ok(deliveries) => (deliveries.len(), Ok(())),
+            Err(ExtendError { accepted, error, .. }) => (accepted.len(), Err(error)),
         };
         open.records += accepted as u64;
         let empty = open.records == 0;
         if accepted > 0 {
             self.tally.accepted += accepted as u64;
             self.tally.bytes += lines[..accepted].iter().map(Parsed::bytes).sum::<u64>();
-            self.failed.write(&block[lines[0].start..lines[accepted - 1].end])?;
+            let written = self.failed.write(&block[lines[0].start..lines[accepted - 1].end]);
             // They are to be found there whatever becomes of this process.
-            self.failed.finish()?;
+            if let Err(failure) = written.and_then(|()| self.failed.finish()) {
+                return (accepted, Err(NotTaken::Rest(failure.into())));
+            }
         }
-        match error {
-            Some(error @ SendError::TransactionEnded { .. }) => {
+        let refused = match refused {
+            Err(error @ SendError::TransactionEnded { .. }) => {
                 self.abort(&error.to_string()).await;
                 match empty {
                     // Else the next transaction would fare the same, and so on.
-                    true => Err(Stopped::Because(self.why())),
-                    false => self.go_on().map(|()| (accepted, None)),
+                    true => Err(NotTaken::Rest(Stopped::Because(self.why()))),
+                    false => self.go_on().map_err(NotTaken::Rest),
                 }
             }
-            error => Ok((accepted, error)),
-        }
+            refused => refused.map_err(NotTaken::Line),
+        };
+        (accepted, refused)
     }
 
     /// Commits a transaction that is full, or open for so long that it must not wait for more.

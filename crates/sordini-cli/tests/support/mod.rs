@@ -257,6 +257,10 @@ impl Serving {
         self.running.make_room();
     }
 
+    pub(crate) fn signal(&mut self, name: &str) {
+        self.running.signal(name);
+    }
+
     pub(crate) fn terminate(mut self) -> Ended {
         self.running.signal("TERM");
         self.running.end()

@@ -36,6 +36,9 @@ fn clients_create_grow_and_delete_topics_at_any_node() {
     assert_eq!(Some(created.topic_id), world.cluster.topic_id("t"));
     let again = create(&mut world, 3, topic("t", 2, 3));
     assert_eq!(error(again.error_code), ErrorCode::TopicAlreadyExists);
+    create(&mut world, 1, topic("a.b", 1, 1));
+    let collides = create(&mut world, 1, topic("a_b", 1, 1));
+    assert_eq!(error(collides.error_code), ErrorCode::InvalidTopicException);
     let too_many = create(&mut world, 3, topic("u", 1, 4));
     assert_eq!(error(too_many.error_code), ErrorCode::InvalidReplicationFactor);
 
