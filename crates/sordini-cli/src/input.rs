@@ -26,6 +26,13 @@ pub(crate) enum Piece {
 }
 
 impl Piece {
+    /// Its bytes.
+    pub(crate) fn bytes(&self) -> &Bytes {
+        match self {
+            Self::Lines(bytes) | Self::Overlong { bytes, .. } => bytes,
+        }
+    }
+
     /// With a LF where it is the last of an input that ends without one.
     pub(crate) fn ended(self) -> Self {
         let ended = |bytes: Bytes| match bytes.ends_with(b"\n") {
@@ -175,6 +182,16 @@ impl<R: Read> LineReader<R> {
         let line = Bytes::copy_from_slice(&self.scratch[..self.filled]);
         self.consume(self.filled);
         Some(Piece::Lines(line))
+    }
+
+    /// What is read.
+    pub(crate) fn input_mut(&mut self) -> &mut R {
+        &mut self.input
+    }
+
+    /// Is the line that was handed out last one that goes on?
+    pub(crate) fn is_inside_a_line(&self) -> bool {
+        self.inside_overlong
     }
 
     /// What was read of a line that has not ended, for who reads no further.

@@ -438,6 +438,43 @@ fn lines_of_a_transaction_whose_time_is_up_are_in_the_failed_file_once() {
     stuck.broker.terminate().expect(0);
 }
 
+/// However long it takes to hand it over, and where a file can be read again, to its end.
+#[test]
+fn of_a_long_line_nothing_is_lost_by_a_signal() {
+    let long = "x".repeat(6_000_000);
+    for (limit, from_file) in [("1000", true), ("20000000", false)] {
+        let desk = Desk::new();
+        let input = format!("a\n{long}");
+        let limit = format!("max.request.size={limit}");
+        let limits = ["-X", &limit, "-X", "delivery.timeout.ms=2500", "-X", "linger.ms=0"];
+        let limits = with(&limits, &["-X", "request.timeout.ms=1000"]);
+        let file = text(&desk.write("in", format!("{input}\nb\n"))).to_owned();
+        let args = if from_file { with(&limits, &["-", &file]) } else { limits };
+        let typed = if from_file { "" } else { &input };
+        let stuck = Stuck::with(&desk, &args, "zero\n", typed.as_bytes());
+        if from_file {
+            // Its end lets the file follow.
+            let Stuck { mut broker, mut produce, pipe } = stuck;
+            drop(pipe);
+            thread::sleep(std::time::Duration::from_millis(500));
+            produce.signal("INT");
+            let summary = produce.end().expect(130).json();
+            broker.signal("CONT");
+            broker.terminate().expect(0);
+            let left = desk.read("left");
+            let last = summary["last_line"]["line"].as_u64();
+            let all = summary["complete"] == true;
+            assert!(last == Some(2) || all, "{summary}");
+            assert!(left.starts_with(format!("{input}\n").as_bytes()), "{summary}");
+        } else {
+            let (summary, pipe) = stuck.stop(false);
+            drop(pipe);
+            assert_eq!(summary["last_line"]["line"], 3, "{summary}");
+            assert!(desk.read("left") == input.as_bytes(), "{summary}");
+        }
+    }
+}
+
 #[test]
 fn what_comes_after_a_signal_stays_in_the_pipe() {
     let desk = Desk::new();

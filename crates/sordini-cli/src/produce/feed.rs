@@ -352,6 +352,10 @@ impl Feed {
 
     /// Rejects a part of a line that is too long to be held.
     async fn reject_part(&mut self, place: &Place, part: Bytes, last: bool) -> Result<(), Stopped> {
+        let ready = self.outlet.ready_for_part(&mut self.signals).await;
+        if ready.is_err() && !self.outlet.keeps_lines() {
+            return ready;
+        }
         if last {
             let why = format!(
                 "it is longer than {} bytes, the most that max.request.size allows; raise that \
@@ -359,10 +363,6 @@ impl Feed {
                 self.source.limit()
             );
             self.tell_rejected(place, place.line, &why);
-        }
-        let ready = self.outlet.ready_for_part(&mut self.signals).await;
-        if ready.is_err() && !self.outlet.keeps_lines() {
-            return ready;
         }
         self.position += part.len() as u64;
         self.reach_part(place, part.len(), last);

@@ -19,8 +19,10 @@ use crate::terminal;
 /// Pieces that may wait to be taken: what is read while records are appended.
 const PIECES_AHEAD: usize = 2;
 
-/// How long a reader that was told to stop has to hand over what it holds.
-const HAND_OVER: Duration = Duration::from_millis(200);
+/// How long a reader that was told to stop has to hand over what it holds: it may be a line of
+/// gigabytes. Where a system has no way to wait for input and for the word to stop, one that waits for
+/// a pipe hears nothing.
+const HAND_OVER: Duration = Duration::from_millis(if cfg!(unix) { 60_000 } else { 200 });
 
 /// Where a piece came from.
 #[derive(Clone, Debug)]
@@ -146,7 +148,8 @@ enum After {
 }
 
 /// Reads one input; false where nothing more is wanted, or can be had. What was read when reading is
-/// told to stop is handed over: of a pipe also a line that had only begun, as nobody else has it.
+/// told to stop, or fails, is handed over: of a pipe also a line that had only begun, as nobody else
+/// has it. A line of a file of which parts were handed over is read to its end, if it has one.
 fn read(
     input: Input,
     limit: usize,
@@ -155,36 +158,49 @@ fn read(
     after: After,
 ) -> bool {
     let Input { name, file } = input;
-    let is_read_once = !file.metadata().is_ok_and(|metadata| metadata.is_file());
-    let mut lines = LineReader::new(Stoppable { file, stopping }, limit);
-    let mut line = 1;
-    let mut place = |piece: &Piece| {
+    let input = Stoppable::new(file, stopping);
+    let is_file = input.is_file();
+    let mut lines = LineReader::new(input, limit);
+    let (mut line, mut parts) = (1, 0);
+    let mut hand_over = |piece: Piece| {
         let place = Place { name: Arc::clone(&name), line };
-        line += ended_lines(piece);
-        place
+        line += ended_lines(&piece);
+        items.blocking_send(Item::Piece(place, piece)).is_ok()
     };
-    loop {
-        let (item, is_last) = match (lines.next_piece(), after) {
-            (Ok(Some(piece)), After::Another) => {
-                let piece = piece.ended();
-                (Item::Piece(place(&piece), piece), false)
-            }
-            (Ok(Some(piece)), After::Nothing) => (Item::Piece(place(&piece), piece), false),
+    let ended = loop {
+        let goes_on = is_file && lines.is_inside_a_line() && parts < endless(limit);
+        lines.input_mut().set_goes_on(goes_on);
+        let piece = match (lines.next_piece(), after) {
+            (Ok(Some(piece)), After::Another) => piece.ended(),
+            (Ok(Some(piece)), After::Nothing) => piece,
             (Ok(None), _) => return true,
-            (Err(_), _) if stopping.is_told() => {
-                match lines.take_begun().filter(|_| is_read_once) {
-                    Some(piece) => (Item::Piece(place(&piece), piece), true),
-                    None => return false,
-                }
-            }
-            (Err(error), _) => {
-                (Item::Failed(format!("{name} can't be read any further: {error}")), true)
-            }
+            (Err(error), _) => break error,
         };
-        if items.blocking_send(item).is_err() || is_last {
+        parts = if lines.is_inside_a_line() { parts + piece.bytes().len() as u64 } else { 0 };
+        if !hand_over(piece) {
+            return false;
+        }
+    };
+    if let Some(begun) = lines.take_begun() {
+        if is_file {
+            // Where that can't be done, the file is read anew by its name.
+            drop(lines.input_mut().give_back(begun.bytes().len()));
+        } else if !hand_over(begun) {
             return false;
         }
     }
+    if !stopping.is_told() {
+        let why = format!("{name} can't be read any further: {ended}");
+        // A receiver that is gone does not want to know.
+        let _ = items.blocking_send(Item::Failed(why));
+    }
+    false
+}
+
+/// How much is read of a line at most, in bytes, where one that comes in one piece has `limit`: one
+/// that is longer has no end, and all of it could only be rejected.
+fn endless(limit: usize) -> u64 {
+    ENDLESS.max((limit as u64).saturating_mul(8))
 }
 
 /// What tells files apart, whatever their names; nothing tells pipes and devices apart.
@@ -220,10 +236,9 @@ impl Source {
         self.limit
     }
 
-    /// How much is read of a line at most, in bytes: one that is longer has no end, and all of it
-    /// could only be rejected.
+    /// How much is read of a line at most, in bytes.
     pub(super) fn longest(&self) -> u64 {
-        ENDLESS.max((self.limit as u64).saturating_mul(8))
+        endless(self.limit)
     }
 
     /// The next item; `None` where the reader has gone.

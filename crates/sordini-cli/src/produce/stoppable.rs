@@ -2,7 +2,7 @@
 //! where it is: in the pipe, for who reads it next.
 
 use std::fs::{File, Metadata};
-use std::io::{self, PipeReader, PipeWriter, Read, Seek};
+use std::io::{self, PipeReader, PipeWriter, Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -75,11 +75,33 @@ pub(super) fn stdin() -> io::Result<File> {
 /// A file, or a pipe, for as long as it is to be read.
 #[derive(Debug)]
 pub(super) struct Stoppable<'a> {
-    pub(super) file: File,
-    pub(super) stopping: &'a Stopping,
+    file: File,
+    stopping: &'a Stopping,
+    /// Is it read on, whatever was told?
+    goes_on: bool,
 }
 
-impl Stoppable<'_> {
+impl<'a> Stoppable<'a> {
+    pub(super) fn new(file: File, stopping: &'a Stopping) -> Self {
+        Self { file, stopping, goes_on: false }
+    }
+
+    /// Reads on, or not, once reading was told to stop.
+    pub(super) fn set_goes_on(&mut self, goes_on: bool) {
+        self.goes_on = goes_on;
+    }
+
+    /// Can it be read again?
+    pub(super) fn is_file(&self) -> bool {
+        self.file.metadata().is_ok_and(|metadata| metadata.is_file())
+    }
+
+    /// Gives the last `bytes` of what was read of a file back: who reads on where this one stopped,
+    /// by the same descriptor, begins with them.
+    pub(super) fn give_back(&mut self, bytes: usize) -> io::Result<u64> {
+        self.file.seek(SeekFrom::Current(-i64::try_from(bytes).unwrap_or(0)))
+    }
+
     /// Waits for something to read, or for the word to stop. What can't be waited for is read.
     #[cfg(unix)]
     fn wait(&self) -> io::Result<()> {
@@ -109,7 +131,7 @@ impl Read for Stoppable<'_> {
     /// As the file's; an error where reading was told to stop, unless the end was reached.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.wait()?;
-        match self.stopping.is_told() {
+        match self.stopping.is_told() && !self.goes_on {
             true if self.is_at_end() => Ok(0),
             true => Err(io::ErrorKind::ConnectionAborted.into()),
             false => self.file.read(buffer),
