@@ -35,7 +35,7 @@ pub(super) fn stopping() -> io::Result<(Stop, Stopping)> {
 
 impl Stop {
     pub(super) fn tell(&mut self) {
-        self.told.store(true, Ordering::Relaxed);
+        self.told.store(true, Ordering::Release);
         self.bell = None;
     }
 }
@@ -48,7 +48,7 @@ impl Drop for Stop {
 
 impl Stopping {
     pub(super) fn is_told(&self) -> bool {
-        self.told.load(Ordering::Relaxed)
+        self.told.load(Ordering::Acquire)
     }
 }
 
@@ -109,10 +109,8 @@ impl<'a> Stoppable<'a> {
         let interest = PollFlags::IN;
         let mut both =
             [PollFd::new(&self.file, interest), PollFd::new(&self.stopping.bell, interest)];
-        match poll(&mut both, None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        // A read that followed an interrupted wait would hear no word.
+        Ok(rustix::io::retry_on_intr(|| poll(&mut both, None)).map(drop)?)
     }
 
     #[cfg(not(unix))]
