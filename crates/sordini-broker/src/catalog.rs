@@ -187,17 +187,6 @@ pub(crate) fn topic_name_error(name: &str) -> Option<String> {
     }
 }
 
-/// Why a topic `name` can't be made beside those of `names`, if it can't: in the names of metrics
-/// Kafka takes `.` and `_` for the same.
-pub(crate) fn collision<'a>(
-    name: &str,
-    mut names: impl Iterator<Item = &'a String>,
-) -> Option<String> {
-    let as_metric = |byte: u8| if byte == b'.' { b'_' } else { byte };
-    let other = names.find(|other| other.bytes().map(as_metric).eq(name.bytes().map(as_metric)))?;
-    Some(format!("Topic '{name}' collides with existing topic: {other}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@ use sordini_protocol::{ErrorCode, Uuid};
 
 use super::open::Before;
 use super::{Broker, OpenError, Partition, Topic};
-use crate::catalog::{TopicEntry, collision, topic_name_error};
+use crate::catalog::{TopicEntry, topic_name_error};
 use crate::time::Now;
 use crate::topic_config::TopicConfig;
 
@@ -44,6 +44,25 @@ impl NewTopic {
     /// A topic with the defaults of who creates it.
     pub(crate) fn by_default(name: &str) -> Self {
         Self { name: name.to_owned(), partitions: -1, replication: -1, ..Self::default() }
+    }
+
+    /// Whether it may have its name beside the `topics` that there are.
+    pub(crate) fn check_name<T>(&self, topics: &BTreeMap<String, T>) -> Result<(), TopicError> {
+        let name = &self.name;
+        if let Some(reason) = topic_name_error(name) {
+            return Err(TopicError::new(ErrorCode::InvalidTopicException, reason));
+        }
+        if topics.contains_key(name) {
+            let message = format!("Topic '{name}' already exists.");
+            return Err(TopicError::new(ErrorCode::TopicAlreadyExists, message));
+        }
+        // In the names of metrics Kafka takes `.` and `_` for the same.
+        let collides = |other: &&String| other.replace('.', "_") == name.replace('.', "_");
+        if let Some(other) = topics.keys().find(collides) {
+            let message = format!("Topic '{name}' collides with existing topic: {other}");
+            return Err(TopicError::new(ErrorCode::InvalidTopicException, message));
+        }
+        Ok(())
     }
 
     /// The topic's settings: what is set, over the defaults.
@@ -163,7 +182,7 @@ impl Broker {
         new: &NewTopic,
         validate_only: bool,
     ) -> Result<Created, TopicError> {
-        self.check_name(&new.name)?;
+        new.check_name(&self.topics)?;
         let partitions = match new.partitions {
             -1 => self.config.default_partitions,
             n if n > 0 => n,
@@ -180,20 +199,6 @@ impl Broker {
             self.add_topic(now, &new.name, &created).map_err(|error| storage_error(&error))?;
         }
         Ok(created)
-    }
-
-    fn check_name(&self, name: &str) -> Result<(), TopicError> {
-        if let Some(reason) = topic_name_error(name) {
-            return Err(TopicError::new(ErrorCode::InvalidTopicException, reason));
-        }
-        if self.topics.contains_key(name) {
-            let message = format!("Topic '{name}' already exists.");
-            return Err(TopicError::new(ErrorCode::TopicAlreadyExists, message));
-        }
-        match collision(name, self.topics.keys()) {
-            Some(reason) => Err(TopicError::new(ErrorCode::InvalidTopicException, reason)),
-            None => Ok(()),
-        }
     }
 
     fn check_room(&self, more: i32) -> Result<(), TopicError> {

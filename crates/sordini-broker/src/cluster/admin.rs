@@ -10,7 +10,6 @@ use super::image::{NO_NODE, PartitionImage, TopicImage};
 use super::trace::ClusterTrace;
 use crate::api::{Request, Response, create_partitions, create_topics, delete_topics};
 use crate::broker::{Created, NewTopic, TopicError, TopicKeeper};
-use crate::catalog::{collision, topic_name_error};
 use crate::time::Now;
 use crate::topic_config::TopicConfig;
 
@@ -91,7 +90,7 @@ impl Controller {
         new: &NewTopic,
         dry: bool,
     ) -> Result<Created, TopicError> {
-        self.check_name(&new.name)?;
+        new.check_name(&self.image.topics)?;
         let partitions = match new.partitions {
             -1 => self.config.broker.default_partitions,
             n => n,
@@ -149,20 +148,6 @@ impl Controller {
             let PartitionImage { leader, leader_epoch, isr, partition_epoch, .. } = partition;
             self.trace(ClusterTrace::Elected { at: at.clone(), leader, leader_epoch, clean: true });
             self.trace(ClusterTrace::Isr { at, isr, leader_epoch, partition_epoch });
-        }
-    }
-
-    fn check_name(&self, name: &str) -> Result<(), TopicError> {
-        if let Some(reason) = topic_name_error(name) {
-            return Err(TopicError::new(ErrorCode::InvalidTopicException, reason));
-        }
-        if self.image.topics.contains_key(name) {
-            let message = format!("Topic '{name}' already exists.");
-            return Err(TopicError::new(ErrorCode::TopicAlreadyExists, message));
-        }
-        match collision(name, self.image.topics.keys()) {
-            Some(reason) => Err(TopicError::new(ErrorCode::InvalidTopicException, reason)),
-            None => Ok(()),
         }
     }
 

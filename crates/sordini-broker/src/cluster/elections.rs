@@ -52,41 +52,28 @@ impl Controller {
     /// Takes a node that may have lost something of logs out of their ISRs: as their leader it would
     /// have the others cut theirs. The last member stays, as nobody else is known to have more.
     pub(super) fn distrust(&mut self, node: i32, doubtful: &Doubtful) {
-        let dirs = match doubtful {
-            Doubtful::These(dirs) => dirs.clone(),
-            Doubtful::All => self.in_sync(node),
-        };
-        if *doubtful == Doubtful::All && !dirs.is_empty() {
+        let mut concerned = Vec::new();
+        for (name, topic) in &self.image.topics {
+            for (index, partition) in topic.partitions.iter().enumerate() {
+                if partition.isr.contains(&node) && doubtful.names(name, index) {
+                    concerned.push((name.clone(), index, partition.clone()));
+                }
+            }
+        }
+        if *doubtful == Doubtful::All && !concerned.is_empty() {
             tracing::warn!(
                 node,
-                partitions = dirs.len(),
+                partitions = concerned.len(),
                 "the node's folder is new, or its catalog is gone: its replicas are copied from nodes \
                  that are in sync; what it alone had is lost"
             );
         }
-        for dir in dirs {
-            let Some((topic, index)) = dir.rsplit_once('-') else { continue };
-            let Ok(index) = index.parse::<i32>() else { continue };
-            let Some(partition) = self.image.partition(topic, index) else { continue };
-            let leader = partition.leader;
-            let isr: Vec<i32> = partition.isr.iter().copied().filter(|id| *id != node).collect();
-            if let Ok(index) = usize::try_from(index)
-                && leader != node
-                && !isr.is_empty()
-            {
-                self.set_partition(topic, index, leader, isr, true);
+        for (name, index, PartitionImage { leader, mut isr, .. }) in concerned {
+            isr.retain(|id| *id != node);
+            if leader != node && !isr.is_empty() {
+                self.set_partition(&name, index, leader, isr, true);
             }
         }
-    }
-
-    /// The folders of the partitions of whose ISR a node is.
-    fn in_sync(&self, node: i32) -> Vec<String> {
-        let partitions = self.image.topics.values().flat_map(|topic| {
-            let all = topic.partitions.iter().enumerate();
-            all.map(|(index, partition)| (&topic.name, index, partition))
-        });
-        let in_sync = partitions.filter(|(.., partition)| partition.isr.contains(&node));
-        in_sync.map(|(name, index, _)| format!("{name}-{index}")).collect()
     }
 
     /// The leader, and whether it is in sync.

@@ -75,6 +75,16 @@ pub(crate) enum Doubtful {
     These(Vec<String>),
 }
 
+impl Doubtful {
+    /// Is the log of this partition one of them?
+    pub(super) fn names(&self, topic: &str, index: usize) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(dirs) => dirs.contains(&format!("{topic}-{index}")),
+        }
+    }
+}
+
 impl Default for Doubtful {
     fn default() -> Self {
         Self::These(Vec::new())

@@ -278,11 +278,12 @@ fn describe_producer(args: &Args) -> Result<(ProducerBuilder, Config, Bootstrap)
 /// `--failed` would empty the file before it is read.
 fn refuse_own_input(args: &Args, inputs: &Inputs) -> Outcome {
     let Some(path) = &args.failed else { return Ok(()) };
-    let named = |file: &&PathBuf| {
-        path.canonicalize().is_ok_and(|path| file.canonicalize().is_ok_and(|file| file == path))
-    };
-    let named = args.files.iter().find(named).map(|file| file.display().to_string());
-    match named.or_else(|| inputs.name_of(path).map(str::to_owned)) {
+    // Of pipes, and where the system tells no files apart, the path is all there is.
+    let by_path = path.canonicalize().ok().and_then(|path| {
+        let same = |file: &&PathBuf| file.canonicalize().is_ok_and(|file| file == path);
+        args.files.iter().find(same).map(|file| file.display().to_string())
+    });
+    match by_path.or_else(|| inputs.name_of(path).map(str::to_owned)) {
         Some(name) => Err(Failure::usage(format!(
             "--failed {} is also read, as {name}; name another file for the lines that fail",
             path.display()
