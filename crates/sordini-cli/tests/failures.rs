@@ -509,6 +509,34 @@ fn what_comes_after_a_signal_stays_in_the_pipe() {
 }
 
 #[test]
+fn the_first_rejected_lines_are_told_and_with_v_all() {
+    let desk = Desk::new();
+    desk.write("in", "no object\n".repeat(8));
+    for (more, count) in [(&["--json"][..], 5), (&["--json", "-v"], 8)] {
+        let ended = desk.run(&with(&["produce", "t", "in", "--from-json"], more)).expect(1);
+        assert_eq!(ended.stderr().matches("of in is rejected").count(), count, "{more:?}");
+        assert_eq!(ended.stderr().contains("-v tells each"), count < 8, "{more:?}");
+    }
+}
+
+#[test]
+fn why_a_topic_that_is_only_looked_for_can_not_be_made_is_told() {
+    let desk = Desk::new();
+    desk.write("in", "1\n");
+    desk.run(&["topic", "create", "a.b"]).expect(0);
+    let why = ["a topic can't be created", "'a_b' collides with existing topic: a.b"];
+    desk.run(&with(&["produce", "a_b", "in"], &HASTE)).expect_error(1, &why);
+    let mut cluster = desk.serve(&["--nodes", "3"]);
+    let b = cluster.address.clone();
+    let said = Lines::of(cluster.stderr());
+    desk.run(&["topic", "create", "a.b", "-b", &b]).expect(0);
+    desk.run(&with(&["produce", "a_b", "in", "-b", &b], &HASTE)).expect(1);
+    let line = said.next_with("can't be created");
+    assert!(line.contains("collides with existing topic: a.b"), "{line}");
+    cluster.terminate().expect(0);
+}
+
+#[test]
 fn the_last_line_of_an_input_and_the_first_of_the_next_are_two_in_the_failed_file() {
     let desk = Desk::new();
     desk.write("a", "a1\na2");

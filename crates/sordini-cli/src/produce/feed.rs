@@ -237,8 +237,7 @@ impl Feed {
             if let Err(stopped) = self.wait_for_turn(rest.len()).await {
                 return self.abandon(place, block, from, stopped);
             }
-            let taken = self.outlet.take(&mut self.signals, block, rest, shape).await;
-            let (accepted, refused) = taken;
+            let (accepted, refused) = self.outlet.take(&mut self.signals, block, rest, shape).await;
             done += accepted;
             if let Err(refused) = refused {
                 match self.judge(refused) {

@@ -261,6 +261,10 @@ impl Serving {
         self.running.signal(name);
     }
 
+    pub(crate) fn stderr(&mut self) -> ChildStderr {
+        self.running.stderr()
+    }
+
     pub(crate) fn terminate(mut self) -> Ended {
         self.running.signal("TERM");
         self.running.end()
