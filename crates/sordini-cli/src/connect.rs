@@ -1,6 +1,7 @@
 //! Which cluster a command talks to, and the settings it talks with.
 
-use std::io::{self, ErrorKind};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
@@ -14,6 +15,9 @@ use crate::terminal;
 
 /// Where the embedded broker keeps its data unless `--data` says otherwise.
 pub(crate) const DEFAULT_DATA: &str = "sordini-data";
+
+/// The largest file of settings that is read, in bytes.
+const CONFIG_MAX: u64 = 1 << 20;
 
 /// The brokers to talk to, or the folder of the embedded one.
 #[derive(Clone, Debug, Args)]
@@ -59,16 +63,23 @@ impl Said {
     /// If the file can't be read.
     pub(crate) fn config_text(&self) -> Result<Option<String>, Failure> {
         let Some(path) = &self.config else { return Ok(None) };
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            let why = match error.kind() {
-                ErrorKind::InvalidData => {
-                    "it is no text in UTF-8, as a .properties file is".to_owned()
-                }
-                _ => why_unreadable(&error),
-            };
-            Failure::usage(format!("--config {} can't be read: {why}", path.display()))
-        })?;
-        Ok(Some(text))
+        let unreadable =
+            |why| Failure::usage(format!("--config {} can't be read: {why}", path.display()));
+        let mut text = String::new();
+        let read = File::open(path).and_then(|file| {
+            let mut beginning = file.take(CONFIG_MAX + 1);
+            beginning.read_to_string(&mut text)
+        });
+        match read {
+            Ok(length) if length as u64 > CONFIG_MAX => Err(unreadable(format!(
+                "it has more than {CONFIG_MAX} bytes; is it a .properties file?"
+            ))),
+            Ok(_) => Ok(Some(text)),
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                Err(unreadable("it is no text in UTF-8, as a .properties file is".to_owned()))
+            }
+            Err(error) => Err(unreadable(why_unreadable(&error))),
+        }
     }
 
     /// Refuses an address beside another, or beside the folder of an embedded broker: one of the two

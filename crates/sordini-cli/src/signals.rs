@@ -1,12 +1,16 @@
 //! Ctrl-C and SIGTERM.
 
 use std::io;
+use std::time::{Duration, Instant};
 
 #[cfg(unix)]
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::terminal;
+
+/// For so long the same signal is the same request: less than a person takes who means it.
+const ONCE_MORE: Duration = Duration::from_millis(150);
 
 /// What was asked of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +46,11 @@ impl Signals {
         tokio::spawn(async move {
             let first = incoming.next().await;
             let _ = sender.send(Some(first));
-            let second = incoming.next().await;
+            let at = Instant::now();
+            let mut second = incoming.next().await;
+            while is_once_more(first, second, at.elapsed()) {
+                second = incoming.next().await;
+            }
             at_once();
             std::process::exit(second.exit_code().into());
         });
@@ -80,6 +88,12 @@ impl Signals {
     }
 }
 
+/// Whether `signal` is the `first` once more, `after` it: who signals a process and then its group,
+/// as timeout(1) does, asks for one thing.
+fn is_once_more(first: Signal, signal: Signal, after: Duration) -> bool {
+    signal == first && after < ONCE_MORE
+}
+
 #[cfg(unix)]
 struct Incoming {
     interrupt: tokio::signal::unix::Signal,
@@ -115,5 +129,18 @@ impl Incoming {
             Ok(()) => Signal::Interrupt,
             Err(_) => std::future::pending().await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_signal_twice_at_once_is_one() {
+        let (int, term) = (Signal::Interrupt, Signal::Terminate);
+        assert!(is_once_more(term, term, Duration::ZERO));
+        assert!(!is_once_more(term, int, Duration::ZERO), "another request");
+        assert!(!is_once_more(int, int, ONCE_MORE), "a person who means it");
     }
 }

@@ -781,6 +781,25 @@ fn a_signal_ends_perfs_wait_for_a_cluster_that_is_not_there() {
     assert_eq!(perf.end().expect(130).json()["delivered"], 0);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_of_settings_that_does_not_end_is_refused() {
+    let told = ["--config /dev/zero can't be read", "more than 1048576 bytes"];
+    Desk::new().run(&["produce", "t", "--config", "/dev/zero"]).expect_error(2, &told);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn no_line_is_named_to_go_on_behind_where_the_failed_file_can_not_be_written() {
+    let desk = Desk::new();
+    desk.write("in", numbers(500_000));
+    let args = ["produce", "t", "in", "--json", "--failed", "/dev/full", "--from-json"];
+    let ended = desk.run(&args).expect_error(1, &["--failed /dev/full can't be written"]);
+    let summary = ended.json();
+    assert_eq!(summary["complete"], false, "{summary}");
+    assert!(summary.get("last_line").is_none(), "{summary}");
+}
+
 #[test]
 fn the_second_signal_ends_at_once() {
     let desk = Desk::new();

@@ -15,6 +15,8 @@ struct Opened {
     name: String,
     file: BufWriter<File>,
     length: u64,
+    /// Has all been written that was to be?
+    whole: bool,
 }
 
 impl FailedLines {
@@ -27,7 +29,9 @@ impl FailedLines {
         let name = path.display().to_string();
         // What an earlier run left in it must outlive a run that does not begin.
         match File::options().write(true).create(true).truncate(false).open(path) {
-            Ok(file) => Ok(Self(Some(Opened { name, file: BufWriter::new(file), length: 0 }))),
+            Ok(file) => {
+                Ok(Self(Some(Opened { name, file: BufWriter::new(file), length: 0, whole: true })))
+            }
             Err(error) => Err(Failure { code: USAGE, ..unwritable(&name, &error) }),
         }
     }
@@ -35,6 +39,11 @@ impl FailedLines {
     /// Whether lines are kept at all.
     pub(super) fn is_wanted(&self) -> bool {
         self.0.is_some()
+    }
+
+    /// Whether it lacks lines, which could not be written.
+    pub(super) fn lacks_lines(&self) -> bool {
+        self.0.as_ref().is_some_and(|opened| !opened.whole)
     }
 
     /// That lines can be taken out of it again.
@@ -74,9 +83,10 @@ impl FailedLines {
     /// # Errors
     /// If they can't be written.
     pub(super) fn write(&mut self, lines: &[u8]) -> Result<(), Failure> {
-        let Some(Opened { name, file, length }) = &mut self.0 else { return Ok(()) };
-        *length += lines.len() as u64;
-        file.write_all(lines).map_err(|error| unwritable(name, &error))
+        let Some(opened) = &mut self.0 else { return Ok(()) };
+        opened.length += lines.len() as u64;
+        let written = opened.file.write_all(lines);
+        opened.judge(written)
     }
 
     /// How many bytes it holds.
@@ -89,16 +99,17 @@ impl FailedLines {
     /// # Errors
     /// If that can't be done.
     pub(super) fn shorten(&mut self, to: u64) -> Result<(), Failure> {
-        let Some(Opened { name, file, length }) = &mut self.0 else { return Ok(()) };
-        if *length == to {
+        let Some(opened) = &mut self.0 else { return Ok(()) };
+        if opened.length == to {
             return Ok(());
         }
-        *length = to;
+        opened.length = to;
+        let file = &mut opened.file;
         let shortened = file
             .flush()
             .and_then(|()| file.get_ref().set_len(to))
             .and_then(|()| file.seek(SeekFrom::Start(to)).map(drop));
-        shortened.map_err(|error| unwritable(name, &error))
+        opened.judge(shortened)
     }
 
     /// Writes what is still in memory.
@@ -106,8 +117,16 @@ impl FailedLines {
     /// # Errors
     /// If it can't be written.
     pub(super) fn finish(&mut self) -> Result<(), Failure> {
-        let Some(Opened { name, file, .. }) = &mut self.0 else { return Ok(()) };
-        file.flush().map_err(|error| unwritable(name, &error))
+        let Some(opened) = &mut self.0 else { return Ok(()) };
+        let flushed = opened.file.flush();
+        opened.judge(flushed)
+    }
+}
+
+impl Opened {
+    fn judge(&mut self, done: io::Result<()>) -> Result<(), Failure> {
+        self.whole &= done.is_ok();
+        done.map_err(|error| unwritable(&self.name, &error))
     }
 }
 

@@ -95,9 +95,11 @@ impl Feed {
         self.complete
     }
 
-    /// Where the input was not read to its end: the last line that is accounted for, if one is.
+    /// Where the input was not read to its end: the last line that is accounted for, if one is. None
+    /// where a line before it could not be kept: nobody may go on behind it.
     pub(super) fn last_line(&self) -> Option<Line> {
-        let Place { name, line } = self.reached.as_ref().filter(|_| !self.complete)?;
+        let is_sure = !self.complete && !self.outlet.lacks_lines();
+        let Place { name, line } = self.reached.as_ref().filter(|_| is_sure)?;
         Some(Line { input: name.to_string(), line: *line })
     }
 

@@ -74,6 +74,11 @@ impl Ledger {
         self.failed.begin()
     }
 
+    /// Whether `--failed` lacks lines, which could not be written.
+    pub(super) fn lacks_lines(&self) -> bool {
+        self.failed.lacks_lines()
+    }
+
     /// Whether there is a `--failed`.
     pub(super) fn keeps_lines(&self) -> bool {
         self.failed.is_wanted()

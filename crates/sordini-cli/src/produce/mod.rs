@@ -60,6 +60,7 @@ second ends at once, and lines without an outcome, and those behind them, are th
 What stops before the end of the input says which line is the last that is counted. With --failed
 each up to it was delivered or is in that file, as is all that was read of a pipe, were it half a
 line: that file and what is still in the pipe, one behind the other, are what was not delivered.
+Where that file can't be written, no line is named.
 Without it, none behind that line was delivered. `tail -n +N FILE` gives the lines from N on.
 
 Exit code: 0 all delivered; 1 something was not, or the input was not read to its end; 2 usage,

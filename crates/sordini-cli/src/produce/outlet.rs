@@ -65,6 +65,14 @@ impl Outlet {
         }
     }
 
+    /// Whether `--failed` lacks lines, which could not be written.
+    pub(super) fn lacks_lines(&self) -> bool {
+        match self {
+            Self::Each(each) => each.ledger.lacks_lines(),
+            Self::InTransactions(transactions) => transactions.lacks_lines(),
+        }
+    }
+
     /// Whether lines that are not delivered are kept, in `--failed`.
     pub(super) fn keeps_lines(&self) -> bool {
         match self {

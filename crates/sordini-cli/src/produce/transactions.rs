@@ -110,6 +110,10 @@ impl Transactions {
         self.failed.begin()
     }
 
+    pub(super) fn lacks_lines(&self) -> bool {
+        self.failed.lacks_lines()
+    }
+
     pub(super) fn keeps_lines(&self) -> bool {
         self.failed.is_wanted()
     }
